@@ -1,0 +1,10 @@
+# mmdet's run time, and checks that stop a run that cannot end well before it starts.
+_base_ = 'mmdet::_base_/default_runtime.py'
+
+custom_imports = dict(imports=['mmdet_vanilla'], allow_failed_imports=False)
+
+default_hooks = dict(
+    checkpoint=dict(save_best='auto', max_keep_ckpts=3),
+    check_dataset=dict(type='CheckDatasetHook'),
+    check_checkpoint=dict(type='CheckCheckpointHook'),
+)

@@ -1,0 +1,3 @@
+_base_ = './rtdetr_vanillanet6_coco.py'
+
+model = dict(backbone=dict(arch='10'))

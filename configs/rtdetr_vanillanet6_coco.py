@@ -1,0 +1,8 @@
+_base_ = [
+    './_base_/models/rtdetr_vanillanet.py',
+    './_base_/datasets/coco_640.py',
+    './_base_/schedules/rtdetr_6x.py',
+    './_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(arch='6'))

@@ -1,0 +1,34 @@
+"""Stops a run whose checkpoint belongs to another model."""
+
+from __future__ import annotations
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mmdet_vanilla.utils.weights import check_weights, unwrap_state_dict
+
+
+@HOOKS.register_module()
+class CheckCheckpointHook(Hook):
+    """Compares a checkpoint with the model before it is loaded.
+
+    mmengine only warns of names that do not fit and goes on with what is left, random weights if
+    need be. Here testing and resuming need every tensor; fine-tuning (``load_from``) needs at
+    least half of the model's, so that another number of classes is fine and another model is not.
+    """
+
+    # After EMAHook, which may exchange the weights.
+    priority = 'VERY_LOW'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Checks the weights that are about to be loaded."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        fine_tuning = runner._train_loop is not None and not runner._resume
+        check_weights(
+            model,
+            unwrap_state_dict(checkpoint),
+            source=str(runner._load_from),
+            least_share=0.5 if fine_tuning else 1.0,
+        )

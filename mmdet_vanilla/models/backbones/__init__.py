@@ -1,0 +1,4 @@
+from .resnet_vd import ResNetVd
+from .vanillanet import VanillaNet
+
+__all__ = ['ResNetVd', 'VanillaNet']

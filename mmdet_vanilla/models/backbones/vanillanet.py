@@ -1,0 +1,497 @@
+"""VanillaNet: the Power of Minimalism in Deep Learning (https://arxiv.org/abs/2305.12972).
+
+Parameter names are those of the authors' checkpoints, in the training form and in the fused form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from mmdet.registry import MODELS
+from mmengine.logging import print_log
+from mmengine.model import BaseModule
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
+from mmdet_vanilla.utils.weights import select_vanillanet_backbone
+
+from ..layers.reparam import Reparameterizable, StateDict, fold_bn
+
+
+def _check_act_learn(value: float) -> float:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(
+            f'act_learn={value!r} is outside 0..1: it is the slope of the leaky ReLU between the '
+            'two 1x1 convolutions, 0 for a full ReLU and 1 for none (paper section 3.1).'
+        )
+    return float(value)
+
+
+class SeriesActivation(Reparameterizable):
+    """Series-informed activation (paper section 3.2).
+
+    ReLU, then a depthwise (2n+1) x (2n+1) convolution that mixes each position's activations with
+    those of its neighbours, then batch normalisation.
+
+    Args:
+        channels: Number of channels.
+        act_num: The paper's n, >= 0.
+        norm_cfg: Config of the normalisation layer.
+        deploy: Whether to build the fused form.
+    """
+
+    training_layers = ('bn',)
+
+    def __init__(self, channels: int, act_num: int, norm_cfg: dict, deploy: bool = False) -> None:
+        super().__init__()
+        self.channels = channels
+        self.act_num = act_num
+        self.eps = norm_cfg.get('eps', 1e-5)
+        self.deploy = deploy
+        kernel_size = 2 * act_num + 1
+        self.weight = nn.Parameter(torch.empty(channels, 1, kernel_size, kernel_size))
+        nn.init.trunc_normal_(self.weight, std=0.02)
+        if deploy:
+            self._build_deploy()
+        else:
+            self.bn = build_norm_layer(norm_cfg, channels)[1]
+
+    def _build_deploy(self) -> None:
+        self.bias = nn.Parameter(torch.zeros(self.channels))
+
+    def _fuse_state(self, state: StateDict) -> dict[str, Tensor]:
+        weight, bias = fold_bn(state, '', 'bn.', self.eps)
+        return dict(weight=weight, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        bias = self.bias if self.deploy else None
+        x = F.conv2d(F.relu(x), self.weight, bias, padding=self.act_num, groups=self.channels)
+        return x if self.deploy else self.bn(x)
+
+
+class AdaptiveHalfPool2d(nn.Module):
+    """Adaptive max pooling to half the input's size, rounded up."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2))."""
+        return F.adaptive_max_pool2d(x, [(size + 1) // 2 for size in x.shape[-2:]])
+
+
+def _conv1x1_norm(in_channels: int, out_channels: int, norm_cfg: dict) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1), build_norm_layer(norm_cfg, out_channels)[1]
+    )
+
+
+def _fuse_conv_pair(
+    state: StateDict, first: tuple[str, str], second: tuple[str, str], eps: float
+) -> tuple[Tensor, Tensor]:
+    """One convolution for conv-BN followed by 1x1 conv-BN (paper section 3.1).
+
+    ``W2 (W1 x + b1) + b2`` is a convolution with weight ``W2 W1`` and bias ``W2 b1 + b2``.
+
+    Args:
+        state: Tensors of the training form.
+        first: Prefixes of the first convolution (any kernel) and its normalisation.
+        second: The same of the second, whose kernel is 1x1.
+        eps: Epsilon of both normalisations.
+    """
+    weight1, bias1 = fold_bn(state, *first, eps)
+    weight2, bias2 = fold_bn(state, *second, eps)
+    mix = weight2.flatten(1)
+    weight = (mix @ weight1.flatten(1)).reshape(-1, *weight1.shape[1:])
+    return weight, mix @ bias1 + bias2
+
+
+class VanillaBlock(Reparameterizable):
+    """One layer of VanillaNet: two 1x1 convolutions, pooling, series activation.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        stride: Stride of the max pooling; 1 for no pooling.
+        act_num: The series activation's n.
+        norm_cfg: Config of the normalisation layers.
+        ada_pool: Whether to pool to half the size rounded up instead of by ``stride``.
+        act_learn: Slope of the leaky ReLU between the two convolutions.
+        deploy: Whether to build the fused form.
+    """
+
+    training_layers = ('conv1', 'conv2')
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        act_num: int,
+        norm_cfg: dict,
+        ada_pool: bool = False,
+        act_learn: float = 1.0,
+        deploy: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.eps = norm_cfg.get('eps', 1e-5)
+        self.act_learn = act_learn
+        self.deploy = deploy
+        if deploy:
+            self._build_deploy()
+        else:
+            self.conv1 = _conv1x1_norm(in_channels, in_channels, norm_cfg)
+            self.conv2 = _conv1x1_norm(in_channels, out_channels, norm_cfg)
+        if stride == 1:
+            self.pool = nn.Identity()
+        else:
+            self.pool = AdaptiveHalfPool2d() if ada_pool else nn.MaxPool2d(stride)
+        self.act = SeriesActivation(out_channels, act_num, norm_cfg, deploy)
+
+    def _build_deploy(self) -> None:
+        self.conv = nn.Conv2d(self.in_channels, self.out_channels, 1)
+
+    def _check_fusible(self) -> None:
+        _check_fusible(self.act_learn)
+
+    def _fuse_state(self, state: StateDict) -> dict[str, Tensor]:
+        weight, bias = _fuse_conv_pair(
+            state, ('conv1.0.', 'conv1.1.'), ('conv2.0.', 'conv2.1.'), self.eps
+        )
+        return {'conv.weight': weight, 'conv.bias': bias}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) -> (N, C_out, H // stride, W // stride)."""
+        if self.deploy:
+            x = self.conv(x)
+        else:
+            x = self.conv2(_leaky(self.conv1(x), self.act_learn))
+        return self.act(self.pool(x))
+
+
+def _leaky(x: Tensor, act_learn: float) -> Tensor:
+    # At slope 1 the leaky ReLU is the identity; skipping it saves a copy of the feature map.
+    return x if act_learn == 1.0 else F.leaky_relu(x, act_learn)
+
+
+def _check_fusible(act_learn: float) -> None:
+    if act_learn != 1.0:
+        raise RuntimeError(
+            f'cannot fuse at act_learn={act_learn}: the leaky ReLU between the two convolutions is '
+            'linear only at 1. Finish deep training, or call set_act_learn(1.0) if the weights '
+            'were trained with 1.'
+        )
+
+
+def _arch(depth_2048: int, base: int = 512) -> dict:
+    """VanillaNet-7 to -13: ``depth_2048`` blocks at stride 16."""
+    dims = [base, base, 2 * base, *[4 * base] * depth_2048, 8 * base, 8 * base]
+    return dict(dims=dims, strides=[1, 2, 2, *[1] * (depth_2048 - 1), 2, 1])
+
+
+@MODELS.register_module()
+class VanillaNet(BaseModule, Reparameterizable):
+    """VanillaNet backbone.
+
+    A stem (4x4 convolution of stride 4) and a plain chain of blocks without shortcuts, each a pair
+    of 1x1 convolutions, a max pooling and a series activation. For inference
+    :meth:`switch_to_deploy` merges every pair into one convolution.
+
+    Args:
+        arch: Name in :attr:`arch_zoo` (``'6'``, ``6`` or ``'vanillanet_6'``), or a dict with ``dims`` (channels of the stem and of every
+            block), ``strides`` (one per block, 1 or 2) and optionally ``ada_pool`` (stem of stride
+            3 and pooling to half the size rounded up).
+        widen_factor: Multiplies every width.
+        in_channels: Channels of the image.
+        act_num: The paper's n: the series activation's kernel is (2n+1) x (2n+1). 3 in the
+            ImageNet weights, 4 in the authors' detection weights.
+        out_indices: Blocks whose outputs are returned, 0-based, negative from the end. By default
+            the last block at each of the three deepest strides (8, 16 and 32).
+        out_stem: Whether the stem's output (stride 4) comes first.
+        norm_cfg: Config of the normalisation layers, BN or SyncBN.
+        frozen_stages: 0 freezes the stem, k > 0 also the first k blocks, -1 nothing.
+        norm_eval: Whether normalisation layers keep their statistics during training.
+        with_cp: Whether to recompute activations in the backward pass to save memory.
+        act_learn: Slope of the leaky ReLU inside the pairs of convolutions (the paper's lambda),
+            0..1; pre-trained weights want 1. See :meth:`set_act_learn`.
+        deploy: Whether to build the fused form. It loads fused weights, and weights of the training
+            form by fusing them.
+        init_cfg: mmengine's initialisation config. ``dict(type='Pretrained', checkpoint=...)``
+            accepts the authors' classification checkpoints (path or URL) and leaves their
+            classifier out.
+
+    Attributes:
+        out_channels (tuple[int, ...]): Channels of every output.
+        out_strides (tuple[int, ...]): Input pixels per output position of every output.
+
+    Raises:
+        ValueError: For an unknown ``arch``, widths and strides that do not fit each other, indices
+            out of range, or ``act_learn`` outside 0..1.
+
+    Example:
+        >>> import torch
+        >>> from mmdet_vanilla.models import VanillaNet
+        >>> model = VanillaNet('5', widen_factor=1 / 16).eval()
+        >>> model.out_channels, model.out_strides
+        ((64, 128, 256), (8, 16, 32))
+        >>> [tuple(x.shape) for x in model(torch.rand(1, 3, 64, 96))]
+        [(1, 64, 8, 12), (1, 128, 4, 6), (1, 256, 2, 3)]
+        >>> model.switch_to_deploy()
+        >>> model.stages[0].conv
+        Conv2d(32, 64, kernel_size=(1, 1), stride=(1, 1))
+    """
+
+    arch_zoo = {
+        '5': dict(dims=[512, 1024, 2048, 4096], strides=[2, 2, 2]),
+        '6': dict(dims=[512, 1024, 2048, 4096, 4096], strides=[2, 2, 2, 1]),
+        **{str(depth): _arch(depth - 6) for depth in range(7, 14)},
+        '13_x1_5': _arch(7, base=768),
+        '13_x1_5_ada_pool': dict(_arch(7, base=768), ada_pool=True),
+    }
+
+    training_layers = ('stem1', 'stem2')
+
+    def __init__(
+        self,
+        arch: str | int | Mapping = '6',
+        widen_factor: float = 1.0,
+        in_channels: int = 3,
+        act_num: int = 3,
+        out_indices: Sequence[int] | None = None,
+        out_stem: bool = False,
+        norm_cfg: Mapping | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        act_learn: float = 1.0,
+        deploy: bool = False,
+        init_cfg: dict | list | None = None,
+    ) -> None:
+        if init_cfg is None:
+            init_cfg = dict(type='TruncNormal', layer='Conv2d', std=0.02)
+        super().__init__(init_cfg)
+        dims, strides, ada_pool = self._parse_arch(arch, widen_factor)
+        norm_cfg = dict(norm_cfg or dict(type='BN', eps=1e-6))
+        depth = len(strides)
+
+        self.in_channels = in_channels
+        self.stem_channels = dims[0]
+        self.stem_stride, self.stem_padding = (3, 1) if ada_pool else (4, 0)
+        self.eps = norm_cfg.get('eps', 1e-5)
+        self.act_num = act_num
+        self.norm_cfg = norm_cfg
+        self.out_stem = out_stem
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+        self.act_learn = _check_act_learn(act_learn)
+        self.deploy = deploy
+        if deploy:
+            _check_fusible(self.act_learn)
+        if not -1 <= frozen_stages <= depth:
+            raise ValueError(
+                f'frozen_stages={frozen_stages} is outside -1..{depth} (this arch has {depth} '
+                'blocks; 0 freezes the stem alone, -1 nothing).'
+            )
+        self.frozen_stages = frozen_stages
+
+        if deploy:
+            self._build_deploy()
+        else:
+            conv = nn.Conv2d(in_channels, dims[0], 4, self.stem_stride, self.stem_padding)
+            self.stem1 = nn.Sequential(conv, build_norm_layer(norm_cfg, dims[0])[1])
+            self.stem2 = nn.Sequential(
+                *_conv1x1_norm(dims[0], dims[0], norm_cfg),
+                SeriesActivation(dims[0], act_num, norm_cfg),
+            )
+        self.stages = nn.ModuleList(
+            VanillaBlock(
+                dims[i], dims[i + 1], strides[i], act_num, norm_cfg, ada_pool, act_learn, deploy
+            )
+            for i in range(depth)
+        )
+
+        cumulative = [self.stem_stride * math.prod(strides[: i + 1]) for i in range(depth)]
+        self.out_indices = self._parse_out_indices(out_indices, cumulative)
+        self.total_stride = cumulative[-1]
+        self.out_channels = tuple(dims[i + 1] for i in self.out_indices)
+        self.out_strides = tuple(cumulative[i] for i in self.out_indices)
+        if out_stem:
+            self.out_channels = (dims[0], *self.out_channels)
+            self.out_strides = (self.stem_stride, *self.out_strides)
+        self._freeze_stages()
+
+    @classmethod
+    def _parse_arch(
+        cls, arch: str | int | Mapping, widen_factor: float
+    ) -> tuple[list[int], list[int], bool]:
+        if not isinstance(arch, Mapping):
+            name = str(arch).removeprefix('vanillanet_')
+            if name not in cls.arch_zoo:
+                raise ValueError(
+                    f'unknown arch {arch!r}: expected one of {", ".join(cls.arch_zoo)}, or a dict '
+                    'with "dims" and "strides".'
+                )
+            arch = cls.arch_zoo[name]
+        unknown = set(arch) - {'dims', 'strides', 'ada_pool'}
+        missing = {'dims', 'strides'} - set(arch)
+        if unknown or missing:
+            raise ValueError(
+                f'an arch dict has the keys "dims", "strides" and optionally "ada_pool"; '
+                f'missing: {sorted(missing)}, unknown: {sorted(unknown)}.'
+            )
+        dims, strides = list(arch['dims']), list(arch['strides'])
+        if not strides or len(dims) != len(strides) + 1:
+            raise ValueError(
+                f'{len(dims)} dims and {len(strides)} strides do not fit: "dims" holds the stem '
+                'and every block, "strides" every block, so one less.'
+            )
+        if any(stride not in (1, 2) for stride in strides):
+            raise ValueError(f'strides={strides}: every block has stride 1 or 2.')
+        widths = [round(dim * widen_factor) for dim in dims]
+        if min(widths) < 1:
+            raise ValueError(
+                f'widen_factor={widen_factor} on dims {dims} gives the widths {widths}: every '
+                f'width must be at least 1, so use a factor of at least {1 / min(dims):.3g}.'
+            )
+        return widths, strides, bool(arch.get('ada_pool', False))
+
+    @staticmethod
+    def _parse_out_indices(
+        out_indices: Sequence[int] | None, cumulative: list[int]
+    ) -> tuple[int, ...]:
+        depth = len(cumulative)
+        if out_indices is None:
+            last_at_stride = {stride: i for i, stride in enumerate(cumulative)}
+            return tuple(last_at_stride.values())[-3:]
+        bad = [i for i in out_indices if not -depth <= i < depth]
+        if bad:
+            raise ValueError(
+                f'out_indices={tuple(out_indices)}: {bad} out of range for an arch of {depth} '
+                f'blocks, expected {-depth}..{depth - 1}.'
+            )
+        indices = tuple(i % depth for i in out_indices)
+        if list(indices) != sorted(set(indices)):
+            raise ValueError(
+                f'out_indices={tuple(out_indices)} name the blocks {indices}: expected each block '
+                'once, in ascending order.'
+            )
+        return indices
+
+    def _build_deploy(self) -> None:
+        conv = nn.Conv2d(
+            self.in_channels, self.stem_channels, 4, self.stem_stride, self.stem_padding
+        )
+        act = SeriesActivation(self.stem_channels, self.act_num, self.norm_cfg, deploy=True)
+        self.stem = nn.Sequential(conv, act)
+
+    def _check_fusible(self) -> None:
+        _check_fusible(self.act_learn)
+
+    def _fuse_state(self, state: StateDict) -> dict[str, Tensor]:
+        weight, bias = _fuse_conv_pair(
+            state, ('stem1.0.', 'stem1.1.'), ('stem2.0.', 'stem2.1.'), self.eps
+        )
+        fused = {'stem.0.weight': weight, 'stem.0.bias': bias}
+        fused['stem.1.weight'], fused['stem.1.bias'] = fold_bn(
+            state, 'stem2.2.', 'stem2.2.bn.', self.eps
+        )
+        return fused
+
+    def set_act_learn(self, value: float) -> None:
+        """Sets the slope of the leaky ReLU inside every pair of convolutions.
+
+        Args:
+            value: The paper's lambda, 0 (ReLU, a deeper network) to 1 (identity, fusible).
+
+        Raises:
+            ValueError: If ``value`` is outside 0..1.
+            RuntimeError: If the model is fused, where no activation is left, and ``value`` != 1.
+        """
+        value = _check_act_learn(value)
+        if self.deploy and value != 1.0:
+            raise RuntimeError(
+                f'cannot set act_learn={value} on a fused model: its pairs of convolutions have '
+                'been merged. Build it with deploy=False and load the training-form checkpoint.'
+            )
+        self.act_learn = value
+        for block in self.stages:
+            block.act_learn = value
+
+    def _freeze_stages(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        stem = [self.stem] if self.deploy else [self.stem1, self.stem2]
+        for module in (*stem, *self.stages[: self.frozen_stages]):
+            module.eval()
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> VanillaNet:
+        """Sets the training mode, but keeps frozen parts (and all norms if ``norm_eval``) in eval."""
+        super().train(mode)
+        if mode:
+            self._freeze_stages()
+            if self.norm_eval:
+                for module in self.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Initialises as the authors do, or from their classification checkpoint."""
+        if not (isinstance(self.init_cfg, Mapping) and self.init_cfg['type'] == 'Pretrained'):
+            super().init_weights()
+            return
+        source = self.init_cfg['checkpoint']
+        state, dropped = select_vanillanet_backbone(
+            fetch_checkpoint(source), self.init_cfg.get('prefix')
+        )
+        try:
+            self.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(
+                f'{source} does not hold the weights of this VanillaNet (dims and act_num must be '
+                f'those of the checkpoint): {error}'
+            ) from None
+        left = f'; left out its classifier: {", ".join(dropped)}' if dropped else ''
+        print_log(f'VanillaNet: loaded {len(state)} tensors from {source}{left}', logger='current')
+        self._is_init = True
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Computes the feature maps.
+
+        Args:
+            x: Images (N, in_channels, H, W), H and W at least the total stride.
+
+        Returns:
+            One feature map (N, out_channels[i], H / out_strides[i], W / out_strides[i]) per
+            output, sizes rounded down (``ada_pool``: up).
+
+        Raises:
+            ValueError: If an image is smaller than one position of the last feature map.
+        """
+        if not torch.jit.is_tracing() and min(x.shape[-2:]) < self.total_stride:
+            raise ValueError(
+                f'input of {x.shape[-2]}x{x.shape[-1]} pixels (height x width) is smaller than '
+                f'the stride {self.total_stride} of the backbone: resize or pad the images.'
+            )
+        if self.deploy:
+            x = self.stem(x)
+        else:
+            x = self.stem2(_leaky(self.stem1(x), self.act_learn))
+        outs = [x] if self.out_stem else []
+        for i, block in enumerate(self.stages):
+            if self.with_cp and self.training and x.requires_grad:
+                x = checkpoint(block, x, use_reentrant=False)
+            else:
+                x = block(x)
+            if i in self.out_indices:
+                outs.append(x)
+            if i == self.out_indices[-1]:
+                break
+        return tuple(outs)

@@ -1,0 +1,3 @@
+from .rtdetr import RTDETR
+
+__all__ = ['RTDETR']

@@ -1,0 +1,3 @@
+from .rtdetr_varifocal_loss import RTDETRVarifocalLoss
+
+__all__ = ['RTDETRVarifocalLoss']

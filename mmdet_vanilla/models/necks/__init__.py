@@ -1,0 +1,3 @@
+from .rtdetr_hybrid_encoder import RTDETRHybridEncoder
+
+__all__ = ['RTDETRHybridEncoder']

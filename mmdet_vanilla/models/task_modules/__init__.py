@@ -1,0 +1,3 @@
+from .batched_hungarian_matcher import BatchedHungarianMatcher
+
+__all__ = ['BatchedHungarianMatcher']

@@ -1,0 +1,131 @@
+"""Reads checkpoint files without executing what is in them."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlparse
+
+import torch
+
+# What mmengine, mmdet and the authors' training code put into a checkpoint beside tensors.
+# A name missing here makes the file unreadable, never executable.
+_ALLOWED_GLOBALS = {
+    'collections': {'OrderedDict', 'defaultdict', 'deque'},
+    'builtins': {'set', 'frozenset', 'slice', 'complex', 'bytearray', 'int', 'float', 'list', 'dict'},
+    '_codecs': {'encode'},
+    'argparse': {'Namespace'},
+    'mmengine.logging.history_buffer': {'HistoryBuffer'},
+    'numpy': {'ndarray', 'dtype'},
+    'numpy.core.multiarray': {'_reconstruct', 'scalar'},
+    'numpy._core.multiarray': {'_reconstruct', 'scalar'},
+    'torch': {'Size', 'device', 'dtype'},
+    'torch._utils': {
+        '_rebuild_tensor',
+        '_rebuild_tensor_v2',
+        '_rebuild_parameter',
+        '_rebuild_parameter_with_state',
+    },
+    'torch.nn.parameter': {'Parameter'},
+    'torch.storage': {'UntypedStorage', 'TypedStorage'},
+    'torch.serialization': {'_get_layout'},
+}
+
+
+class UnsafeCheckpointError(ValueError):
+    """A checkpoint needs code or objects that are not on the allow-list."""
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        storage = module == 'torch' and name.endswith('Storage') and '.' not in name
+        dtype = module == 'torch' and isinstance(getattr(torch, name, None), torch.dtype)
+        numpy_dtype = module == 'numpy.dtypes' and name.endswith('DType') and '.' not in name
+        if storage or dtype or numpy_dtype or name in _ALLOWED_GLOBALS.get(module, ()):
+            return super().find_class(module, name)
+        raise UnsafeCheckpointError(f'{module}.{name}')
+
+
+# torch.load takes a module with the interface of pickle; this works alike on torch 2.1 and 2.13,
+# where ``weights_only=True`` needs ``safe_globals``, which 2.1 does not have.
+_restricted_pickle = ModuleType('restricted_pickle')
+_restricted_pickle.Unpickler = _RestrictedUnpickler
+_restricted_pickle.load = lambda file, **kwargs: _RestrictedUnpickler(file, **kwargs).load()
+
+
+def read_checkpoint(path: str | os.PathLike, trust_pickle: bool = False) -> dict:
+    """Reads a ``.pth``/``.pt`` or ``.safetensors`` file to the CPU.
+
+    Only tensors, plain containers and the few classes that mmengine writes are built; nothing in
+    the file is executed.
+
+    Args:
+        path: Path of the file.
+        trust_pickle: Whether to unpickle the file without restrictions. This runs whatever code
+            the file holds: for files of your own only.
+
+    Returns:
+        What the file holds: a dict.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        UnsafeCheckpointError: If the file needs a class that is not allowed.
+        ValueError: If the file is truncated or not a checkpoint.
+    """
+    path = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'no checkpoint at {os.path.abspath(path)}: check the path.')
+    if path.endswith('.safetensors'):
+        return _read_safetensors(path)
+    try:
+        if trust_pickle:
+            checkpoint = torch.load(path, map_location='cpu', weights_only=False)
+        else:
+            checkpoint = torch.load(
+                path, map_location='cpu', weights_only=False, pickle_module=_restricted_pickle
+            )
+    except UnsafeCheckpointError as error:
+        raise UnsafeCheckpointError(
+            f'{path} holds {error}, which is not a tensor and is not loaded, since loading it '
+            'could run code from the file. If you made the file yourself, save its state dict '
+            'alone, or trust it explicitly.'
+        ) from None
+    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError, KeyError, ValueError) as error:
+        kind = 'is damaged' if zipfile.is_zipfile(path) else 'is truncated or not a checkpoint'
+        raise ValueError(f'{path} {kind}: {error}') from None
+    if not isinstance(checkpoint, dict):
+        raise ValueError(f'{path} holds a {type(checkpoint).__name__}, expected a dict of tensors.')
+    return checkpoint
+
+
+def _read_safetensors(path: str) -> dict:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError:
+        raise ImportError(f'{path} needs safetensors: pip install safetensors') from None
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f'{path} is truncated or not a safetensors file: {error}') from None
+
+
+def fetch_checkpoint(source: str | os.PathLike) -> dict:
+    """:func:`read_checkpoint` of a path or of an ``http(s)`` URL.
+
+    Args:
+        source: Path or URL; a URL is downloaded once to torch's hub cache.
+    """
+    source = os.fspath(source)
+    url = urlparse(source)
+    if url.scheme not in ('http', 'https'):
+        return read_checkpoint(source)
+    folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, os.path.basename(url.path))
+    if not os.path.isfile(path):
+        torch.hub.download_url_to_file(source, path)
+    return read_checkpoint(path)

@@ -1,0 +1,135 @@
+"""Train a small RT-DETR-VanillaNet on handwritten digits, evaluate, fuse and show it.
+
+Everything goes through the tools that a user would call: the data set's converter,
+``tools/train.py`` and ``tools/test.py``.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mmcv
+import mmdet_vanilla  # noqa: F401
+import torch
+from mmdet.apis import inference_detector, init_detector
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import save_checkpoint
+
+from mmdet_vanilla.visualization import contact_sheet, plot_curves
+
+TOOLS = Path(__file__).resolve().parent
+CONFIG = TOOLS.parent / 'configs' / 'rtdetr_vanillanet_digits.py'
+DATA = Path('data/digits_on_paper')
+NUM_PICTURES = 12
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'))
+    parser.add_argument(
+        '--smoke', action='store_true', help='a few iterations through every stage, to test it'
+    )
+    return parser.parse_args()
+
+
+def call(tool: str, *args: object) -> None:
+    """Runs a tool of this project; ends the demo where it fails."""
+    command = [sys.executable, str(TOOLS / tool), *map(str, args)]
+    print('\n$ python', os.path.relpath(command[1]), *command[2:], flush=True)
+    code = subprocess.run(command).returncode
+    if code:
+        sys.exit(f'{tool} ended with status {code}; its messages are above.')
+
+
+def newest(folder: Path, pattern: str) -> Path:
+    return max(folder.glob(pattern), key=lambda path: path.stat().st_mtime)
+
+
+def draw_results(config: str, checkpoint: Path, out_file: Path) -> None:
+    """Writes the contact sheet of the first validation images, from the fused model."""
+    model = init_detector(config, str(checkpoint), device='cpu')
+    model.switch_to_deploy()
+    cfg = Config.fromfile(config)
+    init_default_scope('mmdet')
+    dataset = DATASETS.build(cfg.val_dataloader.dataset)
+    images, samples = [], []
+    for i in range(min(NUM_PICTURES, len(dataset))):
+        truth = dataset[i]['data_samples']
+        image = mmcv.imread(truth.img_path, channel_order='bgr')
+        sample = inference_detector(model, image)
+        sample.gt_instances = truth.gt_instances
+        images.append(mmcv.bgr2rgb(image))
+        samples.append(sample)
+    sheet = contact_sheet(images, samples, dataset.metainfo['classes'], columns=3, zoom=2)
+    mmcv.imwrite(mmcv.rgb2bgr(sheet), str(out_file))
+
+
+def save_fused(config: str, checkpoint: Path, out_file: Path) -> None:
+    """Writes the weights of the fused form, with the class names."""
+    model = init_detector(config, str(checkpoint), device='cpu')
+    model.switch_to_deploy()
+    meta = dict(dataset_meta=model.dataset_meta, deploy=True)
+    save_checkpoint(dict(meta=meta, state_dict=model.state_dict()), str(out_file))
+
+
+def main() -> None:
+    args = parse_args()
+    start = time.time()
+    out = args.work_dir
+    data, pages, options = DATA, [], []
+    if args.smoke:
+        data = out / 'data'
+        pages = ['--train-pages', 32, '--val-pages', 8]
+        options = [
+            '--cfg-options',
+            f'data_root={data}/',
+            *(f'{mode}_dataloader.dataset.data_root={data}/' for mode in ('train', 'val', 'test')),
+            *(f'{mode}_evaluator.ann_file={data}/annotations/val.json' for mode in ('val', 'test')),
+            'train_cfg.max_epochs=2',
+            'train_cfg.val_interval=1',
+            'default_hooks.logger.interval=1',
+        ]
+    # Logs and checkpoints of an earlier demo would be taken for those of this one.
+    run = out / 'run'
+    shutil.rmtree(run, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+
+    call('dataset_converters/digits_on_paper.py', data, *pages)
+    call('train.py', CONFIG, '--work-dir', run, *options)
+    config = str(newest(run, '*.py'))
+    trained = newest(run, 'epoch_*.pth')
+    checkpoint = shutil.copy2(trained, out / 'checkpoint.pth')
+    call('test.py', config, checkpoint, '--fuse', '--work-dir', run / 'test')
+    metrics = json.loads(newest(run / 'test', '*/*.json').read_text())
+    metrics = {key: value for key, value in metrics.items() if key.startswith('coco/')}
+    (out / 'metrics.json').write_text(json.dumps(metrics, indent=2) + '\n')
+    save_fused(config, checkpoint, out / 'checkpoint_fused.pth')
+    plot_curves(run, out / 'curves.png')
+    draw_results(config, checkpoint, out / 'detections.png')
+
+    minutes = (time.time() - start) / 60
+    print(
+        f'\nDone in {minutes:.1f} minutes on {torch.get_num_threads()} threads: '
+        f'AP {metrics["coco/bbox_mAP"]:.3f}, AP50 {metrics["coco/bbox_mAP_50"]:.3f} '
+        f'on validation pages (0 to 1).\n\n'
+        f'  {out}/checkpoint.pth        trained weights (checkpoint_fused.pth: for inference)\n'
+        f'  {out}/metrics.json          COCO metrics\n'
+        f'  {out}/curves.png            loss and AP during training\n'
+        f'  {out}/detections.png        ground truth (left) beside detections (right)\n\n'
+        f'Next:\n'
+        f'  your own images   python tools/image_demo.py IMAGE_OR_FOLDER {config} '
+        f'--weights {checkpoint}\n'
+        f'  COCO              python tools/train.py configs/rtdetr_vanillanet6_coco.py\n'
+        f'  model cost        python tools/get_flops.py configs/rtdetr_vanillanet6_coco.py --fuse\n'
+    )
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,63 @@
+"""Evaluate a checkpoint.
+
+Example:
+    python tools/test.py configs/rtdetr_vanillanet6_coco.py work_dirs/.../epoch_72.pth --fuse
+"""
+
+import argparse
+
+import mmdet_vanilla  # noqa: F401
+from mmdet.engine.hooks.utils import trigger_visualization_hook
+from mmdet.utils import setup_cache_size_limit_of_dynamo
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmdet_vanilla.engine.hooks import SwitchToDeployHook
+from mmdet_vanilla.utils.cli import add_run_arguments, apply_run_arguments, run
+from mmdet_vanilla.utils.preflight import (
+    PreflightError,
+    check_data_files,
+    load_config,
+    require_file,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Evaluate a checkpoint.')
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+    parser.add_argument('--fuse', action='store_true', help='evaluate the fused (deploy) form')
+    parser.add_argument('--out', metavar='FILE.pkl', help='write the detections to a pickle file')
+    parser.add_argument('--show', action='store_true', help='show the detections in windows')
+    parser.add_argument('--show-dir', help='folder for pictures of the detections')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds between two windows')
+    add_run_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    setup_cache_size_limit_of_dynamo()
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        raise PreflightError(f'--out {args.out}: the file must end in .pkl or .pickle.')
+    cfg = load_config(args.config, args.cfg_options)
+    apply_run_arguments(cfg, args)
+    if '://' not in args.checkpoint:
+        require_file(args.checkpoint, 'checkpoint')
+    check_data_files(cfg, ('test',))
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        cfg = trigger_visualization_hook(cfg, args)
+
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if args.fuse:
+        runner.register_hook(SwitchToDeployHook())
+    if args.out:
+        from mmdet.evaluation import DumpDetResults
+
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    runner.test()
+
+
+if __name__ == '__main__':
+    run(main)
