@@ -20,8 +20,8 @@ model = dict(
     test_cfg=dict(max_per_img=60),
 )
 
-max_epochs = 24
-train_cfg = dict(max_epochs=max_epochs, val_interval=4)
+max_epochs = 8
+train_cfg = dict(max_epochs=max_epochs, val_interval=2)
 base_lr = 1e-3
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),

@@ -12,4 +12,7 @@ SCOPE = 'mmdet_vanilla'
 
 for _name, _parent in vars(_mmdet).copy().items():
     if isinstance(_parent, Registry) and _parent.scope == 'mmdet':
-        globals()[_name] = Registry(_parent.name, parent=_parent, scope=SCOPE)
+        # Without a location, mmengine would look for a function that registers everything.
+        globals()[_name] = Registry(
+            _parent.name, parent=_parent, scope=SCOPE, locations=['mmdet_vanilla']
+        )

@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 
 import mmcv
-import mmdet_vanilla  # noqa: F401
 import torch
 from mmdet.apis import inference_detector, init_detector
 from mmdet.registry import DATASETS
@@ -22,6 +21,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import save_checkpoint
 
+import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.visualization import contact_sheet, plot_curves
 
 TOOLS = Path(__file__).resolve().parent

@@ -6,13 +6,13 @@ Example:
 
 import argparse
 
-import mmdet_vanilla  # noqa: F401
 import torch
 from mmdet.registry import MODELS
 from mmengine.analysis import get_model_complexity_info
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 
+import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.models import switch_to_deploy
 from mmdet_vanilla.utils.cli import run
 from mmdet_vanilla.utils.preflight import load_config

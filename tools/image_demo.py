@@ -7,9 +7,9 @@ Example:
 import argparse
 import os
 
-import mmdet_vanilla  # noqa: F401
 from mmdet.apis import DetInferencer
 
+import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.models import switch_to_deploy
 from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
 from mmdet_vanilla.utils.cli import run

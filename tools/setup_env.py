@@ -108,10 +108,14 @@ def existing_parent(path: Path) -> Path:
     return path
 
 
+def device_of(path: Path) -> int:
+    return os.stat(str(path)).st_dev
+
+
 def check_space(venv: Path, needed: float, temporary: Path) -> None:
     """Pip builds and unpacks in the temporary folder, often another, smaller file system."""
     place = existing_parent(venv)
-    same = os.stat(str(place)).st_dev == os.stat(str(temporary)).st_dev
+    same = device_of(place) == device_of(temporary)
     wanted = [(place, needed + TEMPORARY_GIGABYTES if same else needed, 'choose another with VENV')]
     if not same:
         wanted.append((temporary, TEMPORARY_GIGABYTES, 'choose another with TMPDIR'))
@@ -236,10 +240,8 @@ def explain(output: str) -> str:
 def telling_lines(output: str, count: int = 8) -> list:
     """The lines of a failure's output that are about the failure, or its last ones."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    telling = [
-        line for line in lines if re.search(r'\b(error|failed|killed)\b', line, re.IGNORECASE)
-    ]
-    return (telling or lines)[-count:]
+    telling = [line for line in lines if re.search(r'(error|failed|killed)\b', line, re.IGNORECASE)]
+    return [line[:300] for line in (telling or lines)[-count:]]
 
 
 # Progress
@@ -427,11 +429,22 @@ def make_venv(installer: Installer) -> None:
     installer.run([sys._base_executable, '-m', 'venv', str(installer.venv)])
 
 
+def pins(*names: str) -> list:
+    """The lines of these packages in the stack's requirements."""
+    lines = (ROOT / STACK).read_text().splitlines()
+    return [line for line in lines if re.split('[=<>]', line)[0] in names]
+
+
 def pip_install(*arguments: str) -> Callable:
     def install(installer: Installer) -> None:
         installer.pip(*arguments)
 
     return install
+
+
+def install_torch(installer: Installer) -> None:
+    # With numpy, because torch warns at every import when it is missing.
+    installer.pip(*pins('torch', 'numpy'))
 
 
 # Loads mmcv's operators without the rest of mmcv, whose requirements are not there yet.
@@ -456,7 +469,7 @@ def install_mmcv(installer: Installer) -> None:
         # As soon as mmcv sees a GPU it compiles for CUDA, which takes the CUDA toolkit of torch's
         # version and far longer.
         variables['CUDA_VISIBLE_DEVICES'] = ''
-    arguments = ['-v', '--no-deps', '--no-build-isolation', '-c', STACK, 'onedl-mmcv']
+    arguments = ['-v', '--no-deps', '--no-build-isolation', *pins('onedl-mmcv')]
     installer.pip(*arguments, **variables)
     # Pip keeps the wheels that it built, but not what they were built with: this one may be for
     # another torch, or without the operators.
@@ -470,7 +483,7 @@ def install_stack(installer: Installer) -> None:
     # Both OpenCV packages are required (requirements/stack.txt says by what) and both write the
     # folder cv2, so that the last one written is the one imported. It has to be the headless one:
     # the other needs libGL and X11's libraries, which a server or a container does not have.
-    installer.pip('--no-deps', '--force-reinstall', '-c', STACK, 'opencv-python-headless')
+    installer.pip('--no-deps', '--force-reinstall', *pins('opencv-python-headless'))
 
 
 # A package that requires OpenMMLab's mmengine makes pip write it over the files of OneDL's.
@@ -511,7 +524,7 @@ STEPS = (
         "torch: a download of 200 MB, or of several GB where pip's index has only the CUDA build",
         (STACK,),
         1.2,
-        pip_install('-c', STACK, 'torch', 'numpy'),
+        install_torch,
     ),
     Step('mmcv', 'mmcv: {compile}', (STACK,), 0.2, install_mmcv),
     Step('stack', 'mmengine, mmdetection and what they require', (STACK,), 1.0, install_stack),
@@ -525,7 +538,7 @@ STEPS = (
     Step(
         'package',
         'mmdet_vanilla itself, in editable mode',
-        ('setup.py', 'pyproject.toml'),
+        ('setup.py', 'pyproject.toml', 'mmdet_vanilla/version.py'),
         0.0,
         pip_install('--no-deps', '--no-build-isolation', '-e', '.'),
     ),
@@ -601,7 +614,9 @@ def announce(venv: Path, steps: list) -> None:
         print('  - ' + step.what.format(compile=compiling))
     gigabytes = needed_gigabytes(venv, steps)
     if gigabytes >= 1:
-        print(f'It takes {gigabytes:.0f} GB of disk, and 6 GB more with the CUDA build of torch.')
+        print(
+            f'It takes {gigabytes:.0f} GB of disk, and several more with the CUDA build of torch.'
+        )
     print(
         "Packages come from where pip's configuration says; PIP_INDEX_URL, PIP_EXTRA_INDEX_URL and"
     )
@@ -630,6 +645,8 @@ def set_up(venv: Path) -> None:
         steps = pending_steps(venv, STEPS, keys)
         if steps and steps[0].name == 'venv' and not is_healthy(venv):
             steps = list(STEPS)
+            if venv.exists():
+                print(f'{venv} is incomplete or of another Python version: it is made anew.')
         if not steps:
             return
         check_machine(venv, steps)

@@ -6,13 +6,12 @@ Example:
 
 import argparse
 
-import mmdet_vanilla  # noqa: F401
 from mmdet.engine.hooks.utils import trigger_visualization_hook
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmdet_vanilla.engine.hooks import SwitchToDeployHook
+import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.utils.cli import add_run_arguments, apply_run_arguments, run
 from mmdet_vanilla.utils.preflight import (
     PreflightError,
@@ -46,12 +45,16 @@ def main() -> None:
         require_file(args.checkpoint, 'checkpoint')
     check_data_files(cfg, ('test',))
     cfg.load_from = args.checkpoint
+    if args.fuse:
+        # A checkpoint's weights are the averaged ones already; EMAHook would keep a second,
+        # unfused model and exchange tensors with it.
+        cfg.custom_hooks = [
+            hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'EMAHook'
+        ] + [dict(type='SwitchToDeployHook')]
     if args.show or args.show_dir:
         cfg = trigger_visualization_hook(cfg, args)
 
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
-    if args.fuse:
-        runner.register_hook(SwitchToDeployHook())
     if args.out:
         from mmdet.evaluation import DumpDetResults
 

@@ -6,11 +6,11 @@ Example:
 
 import argparse
 
-import mmdet_vanilla  # noqa: F401
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.utils.cli import add_run_arguments, apply_run_arguments, run
 from mmdet_vanilla.utils.preflight import (
     PreflightError,

@@ -1,4 +1,5 @@
-# mmdet's run time, and checks that stop a run that cannot end well before it starts.
+# mmdet's run time, checks that stop a run that cannot end well before it starts, and conversion of
+# foreign checkpoints on load.
 _base_ = 'mmdet::_base_/default_runtime.py'
 
 custom_imports = dict(imports=['mmdet_vanilla'], allow_failed_imports=False)
@@ -6,5 +7,6 @@ custom_imports = dict(imports=['mmdet_vanilla'], allow_failed_imports=False)
 default_hooks = dict(
     checkpoint=dict(save_best='auto', max_keep_ckpts=3),
     check_dataset=dict(type='CheckDatasetHook'),
+    convert_checkpoint=dict(type='ConvertCheckpointHook'),
     check_checkpoint=dict(type='CheckCheckpointHook'),
 )

@@ -8,6 +8,7 @@ so pages can be rendered in any order, in parallel, or one at a time without wri
 A box is the tight box around the pixels of a digit whose ink alpha, after warping, exceeds
 ``ALPHA_THRESHOLD``; ``x2`` and ``y2`` are the last such index + 1.
 """
+
 from __future__ import annotations
 
 import functools
@@ -97,14 +98,20 @@ class PageStyle:
         _check_range('page_size', self.page_size, 32, 8192)
         largest = _MAX_RELATIVE_SIZE * self.page_size
         if not self.min_size >= _MIN_SIZE:
-            raise ValueError(f'min_size is {self.min_size}, expected a height of at least '
-                             f'{_MIN_SIZE} pixels; raise it, legible digits need about 20')
+            raise ValueError(
+                f'min_size is {self.min_size}, expected a height of at least '
+                f'{_MIN_SIZE} pixels; raise it, legible digits need about 20'
+            )
         if not self.max_size <= largest:
-            raise ValueError(f'max_size is {self.max_size}, expected at most 0.8 * page_size = '
-                             f'{largest:g}; lower max_size or raise page_size')
+            raise ValueError(
+                f'max_size is {self.max_size}, expected at most 0.8 * page_size = '
+                f'{largest:g}; lower max_size or raise page_size'
+            )
         if not self.min_size <= self.max_size:
-            raise ValueError(f'min_size is {self.min_size}, expected at most max_size = '
-                             f'{self.max_size}; lower min_size or raise max_size')
+            raise ValueError(
+                f'min_size is {self.min_size}, expected at most max_size = '
+                f'{self.max_size}; lower min_size or raise max_size'
+            )
         _check_range('max_digits', self.max_digits, 1, 10_000)
         _check_range('empty_fraction', self.empty_fraction, 0, 1)
         _check_range('max_rotation', self.max_rotation, 0, 30)
@@ -148,8 +155,9 @@ def load_split(seed: int = 0) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return dict(_cached_split(seed))
 
 
-def render_digit(digit: np.ndarray, height: float, rng: np.random.Generator,
-                 style: PageStyle) -> np.ndarray:
+def render_digit(
+    digit: np.ndarray, height: float, rng: np.random.Generator, style: PageStyle
+) -> np.ndarray:
     """Render one digit as ink.
 
     Args:
@@ -174,25 +182,34 @@ def render_digit(digit: np.ndarray, height: float, rng: np.random.Generator,
     cos, sin = math.cos(angle), math.sin(angle)
     linear = np.array([[cos, -sin], [sin, cos]]) @ np.array([[stretch, shear], [0, 1]])
 
-    contours, _ = cv2.findContours((strokes > ALPHA_THRESHOLD).astype(np.uint8),
-                                   cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    contours, _ = cv2.findContours(
+        (strokes > ALPHA_THRESHOLD).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
+    )
     outline = np.concatenate(contours)[:, 0]
     sheared = np.ptp(outline @ linear.T, axis=0) + 1
-    linear *= _SUPERSAMPLING * min(height / sheared[1],
-                                   _MAX_RELATIVE_WIDTH * style.page_size / sheared[0])
+    linear *= _SUPERSAMPLING * min(
+        height / sheared[1], _MAX_RELATIVE_WIDTH * style.page_size / sheared[0]
+    )
     warped = outline @ linear.T
     margin = 3 * _SUPERSAMPLING
     offset = margin - warped.min(axis=0)
-    width, rows = (math.ceil((extent + 2 * margin) / _SUPERSAMPLING)
-                   for extent in np.ptp(warped, axis=0))
-    alpha = cv2.warpAffine(strokes, np.column_stack([linear, offset]),
-                           (width * _SUPERSAMPLING, rows * _SUPERSAMPLING),
-                           flags=cv2.INTER_LINEAR)
+    width, rows = (
+        math.ceil((extent + 2 * margin) / _SUPERSAMPLING) for extent in np.ptp(warped, axis=0)
+    )
+    alpha = cv2.warpAffine(
+        strokes,
+        np.column_stack([linear, offset]),
+        (width * _SUPERSAMPLING, rows * _SUPERSAMPLING),
+        flags=cv2.INTER_LINEAR,
+    )
     alpha = cv2.resize(alpha, (width, rows), interpolation=cv2.INTER_AREA)
 
     # A pen presses unevenly. The field never reaches so low that a stroke breaks up.
-    pressure = cv2.resize(rng.uniform(0.8, 1.0, (4, 4)).astype(np.float32), (width, rows),
-                          interpolation=cv2.INTER_CUBIC)
+    pressure = cv2.resize(
+        rng.uniform(0.8, 1.0, (4, 4)).astype(np.float32),
+        (width, rows),
+        interpolation=cv2.INTER_CUBIC,
+    )
     alpha = np.clip(alpha * pressure, 0, 1)
     alpha[alpha < 1 / 255] = 0
     x1, y1, x2, y2 = alpha_box(alpha, threshold=0)
@@ -215,13 +232,16 @@ def alpha_box(alpha: np.ndarray, threshold: float = ALPHA_THRESHOLD) -> tuple[in
     ink = alpha > threshold
     columns, rows = np.flatnonzero(ink.any(axis=0)), np.flatnonzero(ink.any(axis=1))
     if not len(columns):
-        raise ValueError(f'alpha has a maximum of {alpha.max(initial=0):g}, expected some ink '
-                         f'above {threshold:g}; render the digit larger')
+        raise ValueError(
+            f'alpha has a maximum of {alpha.max(initial=0):g}, expected some ink '
+            f'above {threshold:g}; render the digit larger'
+        )
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def place_digits(digits: np.ndarray, labels: np.ndarray, rng: np.random.Generator,
-                 style: PageStyle) -> list[Placement]:
+def place_digits(
+    digits: np.ndarray, labels: np.ndarray, rng: np.random.Generator, style: PageStyle
+) -> list[Placement]:
     """Give each digit a size, a shape and a place where no two boxes overlap.
 
     A digit that finds no free place is left out, so a crowded page may hold fewer digits
@@ -240,8 +260,10 @@ def place_digits(digits: np.ndarray, labels: np.ndarray, rng: np.random.Generato
         ValueError: If a digit is malformed or the two lengths differ.
     """
     if len(digits) != len(labels):
-        raise ValueError(f'got {len(digits)} digits and {len(labels)} labels, expected as many '
-                         'of one as of the other; pass one label per digit')
+        raise ValueError(
+            f'got {len(digits)} digits and {len(labels)} labels, expected as many '
+            'of one as of the other; pass one label per digit'
+        )
     heights = np.exp(rng.uniform(math.log(style.min_size), math.log(style.max_size), len(digits)))
     placements: list[Placement] = []
     taken = np.zeros((0, 4))
@@ -251,8 +273,12 @@ def place_digits(digits: np.ndarray, labels: np.ndarray, rng: np.random.Generato
         room = style.page_size - np.array(alpha.shape[::-1])
         for x, y in rng.integers(0, room + 1, size=(_PLACEMENT_TRIES, 2)).tolist():
             box = x + left, y + top, x + right, y + bottom
-            apart = ((taken[:, 0] >= box[2] + style.gap) | (taken[:, 2] + style.gap <= box[0])
-                     | (taken[:, 1] >= box[3] + style.gap) | (taken[:, 3] + style.gap <= box[1]))
+            apart = (
+                (taken[:, 0] >= box[2] + style.gap)
+                | (taken[:, 2] + style.gap <= box[0])
+                | (taken[:, 1] >= box[3] + style.gap)
+                | (taken[:, 3] + style.gap <= box[1])
+            )
             if apart.all():
                 placements.append(Placement(alpha, x, y, int(labels[i])))
                 taken = np.vstack([taken, box])
@@ -260,8 +286,9 @@ def place_digits(digits: np.ndarray, labels: np.ndarray, rng: np.random.Generato
     return placements
 
 
-def render_page(digits: np.ndarray, labels: np.ndarray, rng: np.random.Generator,
-                style: PageStyle) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def render_page(
+    digits: np.ndarray, labels: np.ndarray, rng: np.random.Generator, style: PageStyle
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Write digits on a page and photograph it.
 
     Args:
@@ -288,8 +315,9 @@ def render_page(digits: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     return image, boxes, np.array([p.label for p in placements], dtype=np.int64)
 
 
-def render_split_page(split: str, index: int, seed: int = 0, style: PageStyle | None = None
-                      ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def render_split_page(
+    split: str, index: int, seed: int = 0, style: PageStyle | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Render page ``index`` of a split, from nothing but the arguments.
 
     Args:
@@ -318,8 +346,9 @@ def render_split_page(split: str, index: int, seed: int = 0, style: PageStyle | 
     return render_page(images[chosen], labels[chosen], rng, style)
 
 
-def render_single(digit: np.ndarray, rng: np.random.Generator, size: int,
-                  style: PageStyle | None = None) -> np.ndarray:
+def render_single(
+    digit: np.ndarray, rng: np.random.Generator, size: int, style: PageStyle | None = None
+) -> np.ndarray:
     """Render one digit that fills 45 to 78 % of the height of its own small page.
 
     Args:
@@ -334,8 +363,9 @@ def render_single(digit: np.ndarray, rng: np.random.Generator, size: int,
     Raises:
         ValueError: If ``digit`` is malformed or ``size`` is out of range.
     """
-    style = replace(style or PageStyle(), page_size=size, min_size=0.45 * size,
-                    max_size=0.78 * size)
+    style = replace(
+        style or PageStyle(), page_size=size, min_size=0.45 * size, max_size=0.78 * size
+    )
     return render_page(np.asarray(digit)[None], np.zeros(1, dtype=np.int64), rng, style)[0]
 
 
@@ -372,9 +402,15 @@ def single_digits(split: str, n: int, size: int, seed: int = 0) -> tuple[np.ndar
     return singles, labels[chosen]
 
 
-def generate(out_dir: str | Path, train_pages: int = 2000, val_pages: int = 200, seed: int = 0,
-             style: PageStyle | None = None, workers: int | None = None,
-             verbose: bool = False) -> Path:
+def generate(
+    out_dir: str | Path,
+    train_pages: int = 2000,
+    val_pages: int = 200,
+    seed: int = 0,
+    style: PageStyle | None = None,
+    workers: int | None = None,
+    verbose: bool = False,
+) -> Path:
     """Write the data set in COCO format; do nothing if it is there already.
 
     The layout is ``train/000001.png``, ``val/...``, ``annotations/train.json`` and
@@ -434,8 +470,9 @@ def generate(out_dir: str | Path, train_pages: int = 2000, val_pages: int = 200,
     return out_dir
 
 
-def sample_sheet(seed: int = 0, style: PageStyle | None = None, columns: int = 6,
-                 rows: int = 2) -> np.ndarray:
+def sample_sheet(
+    seed: int = 0, style: PageStyle | None = None, columns: int = 6, rows: int = 2
+) -> np.ndarray:
     """Lay the first train pages out in a grid; the lower half shows the ground truth.
 
     Args:
@@ -463,8 +500,17 @@ def sample_sheet(seed: int = 0, style: PageStyle | None = None, columns: int = 6
                 image = _draw_boxes(image, boxes, labels)
             # PNG does not compress sensor noise; the lost three bits do not show on a sheet.
             image = (image & 0xF8) | 0x04
-            tiles.append(cv2.copyMakeBorder(image, margin, margin, margin, margin,
-                                            cv2.BORDER_CONSTANT, value=(255, 255, 255)))
+            tiles.append(
+                cv2.copyMakeBorder(
+                    image,
+                    margin,
+                    margin,
+                    margin,
+                    margin,
+                    cv2.BORDER_CONSTANT,
+                    value=(255, 255, 255),
+                )
+            )
         bands.append(np.hstack(tiles))
     return np.vstack(bands)
 
@@ -474,8 +520,10 @@ def _source_digits() -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError('the digits come with scikit-learn, which is not installed; '
-                          'run: pip install scikit-learn') from error
+        raise ImportError(
+            'the digits come with scikit-learn, which is not installed; '
+            'run: pip install scikit-learn'
+        ) from error
     source = load_digits()
     return source.images.astype(np.uint8), source.target.astype(np.int64)
 
@@ -487,7 +535,7 @@ def _cached_split(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     in_train = np.zeros(len(labels), dtype=bool)
     for digit in range(len(CLASSES)):
         members = rng.permutation(np.flatnonzero(labels == digit))
-        in_train[members[:round(TRAIN_FRACTION * len(members))]] = True
+        in_train[members[: round(TRAIN_FRACTION * len(members))]] = True
     split = {}
     for name, chosen in zip(SPLITS, (in_train, ~in_train), strict=True):
         split[name] = images[chosen], labels[chosen]
@@ -559,7 +607,7 @@ def _write(page: np.ndarray, placements: list[Placement], rng: np.random.Generat
             # Graphite catches on the grain of the paper.
             opacity = opacity * rng.uniform(0.75, 1, alpha.shape)
         h, w = alpha.shape
-        patch = page[y:y + h, x:x + w]
+        patch = page[y : y + h, x : x + w]
         patch += opacity[..., None].astype(np.float32) * (ink - patch)
 
 
@@ -590,22 +638,42 @@ def _draw_boxes(image: np.ndarray, boxes: np.ndarray, labels: np.ndarray) -> np.
         cv2.rectangle(image, (x1 - 1, y1 - 1), (x2, y2), colour, 1)
         taken[y1:y2, x1:x2] = True
     for (x1, y1, x2, y2), label in zip(boxes.astype(int).tolist(), labels.tolist(), strict=True):
-        places = [(x1 - 1, y1 - height), (x2 + 1 - width, y1 - height), (x1 - 1, y2),
-                  (x2 + 1 - width, y2), (x2, y1 - 1), (x1 - width, y1 - 1),
-                  (x2, y2 + 1 - height), (x1 - width, y2 + 1 - height)]
-        free = [(x, y) for x, y in places
-                if 0 <= x <= image.shape[1] - width and 0 <= y <= image.shape[0] - height
-                and not taken[y:y + height, x:x + width].any()]
+        places = [
+            (x1 - 1, y1 - height),
+            (x2 + 1 - width, y1 - height),
+            (x1 - 1, y2),
+            (x2 + 1 - width, y2),
+            (x2, y1 - 1),
+            (x1 - width, y1 - 1),
+            (x2, y2 + 1 - height),
+            (x1 - width, y2 + 1 - height),
+        ]
+        free = [
+            (x, y)
+            for x, y in places
+            if 0 <= x <= image.shape[1] - width
+            and 0 <= y <= image.shape[0] - height
+            and not taken[y : y + height, x : x + width].any()
+        ]
         x, y = free[0] if free else (x1, y1)
-        taken[y:y + height, x:x + width] = True
+        taken[y : y + height, x : x + width] = True
         cv2.rectangle(image, (x, y), (x + width - 1, y + height - 1), colour, cv2.FILLED)
-        cv2.putText(image, CLASSES[label], (x + 1, y + height - 2), cv2.FONT_HERSHEY_SIMPLEX,
-                    0.33, (255, 255, 255), 1, cv2.LINE_AA)
+        cv2.putText(
+            image,
+            CLASSES[label],
+            (x + 1, y + height - 2),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.33,
+            (255, 255, 255),
+            1,
+            cv2.LINE_AA,
+        )
     return image
 
 
-def _write_page(folder: Path, split: str, seed: int, style: PageStyle,
-                index: int) -> tuple[list[list[int]], list[int]]:
+def _write_page(
+    folder: Path, split: str, seed: int, style: PageStyle, index: int
+) -> tuple[list[list[int]], list[int]]:
     image, boxes, labels = render_split_page(split, index, seed, style)
     (folder / _image_name(index)).write_bytes(cv2.imencode('.png', image)[1].tobytes())
     return boxes.astype(int).tolist(), labels.tolist()
@@ -630,36 +698,55 @@ def _map(function: Callable, items: range, workers: int) -> Iterator:
 
 
 def _with_progress(items: Iterable, total: int, name: str) -> Iterator:
-    shown = None
+    # A log file wants few lines, a terminal one that moves.
+    step, start, end = (1, '\r', '') if sys.stderr.isatty() else (25, '', '\n')
+    shown = -1
     for done, item in enumerate(items, start=1):
-        percent = 100 * done // total
+        percent = 100 * done // total // step * step
         if percent != shown:
-            print(f'\r{name}: {percent:3d} % of {total} pages', end='', file=sys.stderr,
-                  flush=True)
+            line = f'{start}{name}: {percent:3d} % of {total} pages'
+            print(line, end=end, file=sys.stderr, flush=True)
             shown = percent
         yield item
-    print(file=sys.stderr)
+    if not end:
+        print(file=sys.stderr)
 
 
 def _coco_annotations(info: dict, truths: Iterable, page_size: int) -> dict:
     images, annotations = [], []
     for index, (boxes, labels) in enumerate(truths):
         image_id = index + 1
-        images.append(dict(id=image_id, file_name=_image_name(index), width=page_size,
-                           height=page_size))
+        images.append(
+            dict(id=image_id, file_name=_image_name(index), width=page_size, height=page_size)
+        )
         for (x1, y1, x2, y2), label in zip(boxes, labels, strict=True):
             w, h = x2 - x1, y2 - y1
-            annotations.append(dict(id=len(annotations) + 1, image_id=image_id,
-                                    category_id=label + 1, bbox=[x1, y1, w, h], area=w * h,
-                                    iscrowd=0))
-    categories = [dict(id=digit + 1, name=name, supercategory='digit')
-                  for digit, name in enumerate(CLASSES)]
+            annotations.append(
+                dict(
+                    id=len(annotations) + 1,
+                    image_id=image_id,
+                    category_id=label + 1,
+                    bbox=[x1, y1, w, h],
+                    area=w * h,
+                    iscrowd=0,
+                )
+            )
+    categories = [
+        dict(id=digit + 1, name=name, supercategory='digit') for digit, name in enumerate(CLASSES)
+    ]
     return dict(info=info, images=images, annotations=annotations, categories=categories)
 
 
 def _dataset_info(pages: dict[str, int], seed: int, style: PageStyle) -> dict:
-    return dict(description=_DESCRIPTION, version=GENERATOR_VERSION, source=_SOURCE, seed=seed,
-                pages=pages, style=asdict(style), alpha_threshold=ALPHA_THRESHOLD)
+    return dict(
+        description=_DESCRIPTION,
+        version=GENERATOR_VERSION,
+        source=_SOURCE,
+        seed=seed,
+        pages=pages,
+        style=asdict(style),
+        alpha_threshold=ALPHA_THRESHOLD,
+    )
 
 
 def _annotation_file(out_dir: Path, split: str) -> Path:
@@ -684,10 +771,15 @@ def _is_complete(out_dir: Path, info: dict, pages: dict[str, int]) -> bool:
         except (ValueError, KeyError, TypeError):
             ours = False
         if not ours:
-            raise ValueError(f'{path} is of another data set, expected none or one of '
-                             f'"{_DESCRIPTION}"; choose another folder')
-        complete = complete and found == info and all(
-            (out_dir / split / _image_name(index)).is_file() for index in range(count))
+            raise ValueError(
+                f'{path} is of another data set, expected none or one of '
+                f'"{_DESCRIPTION}"; choose another folder'
+            )
+        complete = (
+            complete
+            and found == info
+            and all((out_dir / split / _image_name(index)).is_file() for index in range(count))
+        )
     return complete
 
 
@@ -701,19 +793,24 @@ def _write_json(path: Path, content: dict) -> None:
 def _check_digit(digit: np.ndarray) -> np.ndarray:
     digit = np.asarray(digit)
     if digit.shape != (8, 8):
-        raise ValueError(f'digit has shape {digit.shape}, expected (8, 8); pass images of '
-                         'sklearn.datasets.load_digits')
+        raise ValueError(
+            f'digit has shape {digit.shape}, expected (8, 8); pass images of '
+            'sklearn.datasets.load_digits'
+        )
     if digit.min() < 0 or digit.max() > _GREY_MAX or digit.max() < _GREY_MAX / 2:
-        raise ValueError(f'digit has grey values {digit.min():g}..{digit.max():g}, expected '
-                         f'0..{_GREY_MAX} with some ink; pass images of '
-                         'sklearn.datasets.load_digits')
+        raise ValueError(
+            f'digit has grey values {digit.min():g}..{digit.max():g}, expected '
+            f'0..{_GREY_MAX} with some ink; pass images of '
+            'sklearn.datasets.load_digits'
+        )
     return digit
 
 
 def _check_split(split: str) -> None:
     if split not in SPLITS:
-        raise ValueError(f'split is {split!r}, expected one of {", ".join(SPLITS)}; pass one of '
-                         'these')
+        raise ValueError(
+            f'split is {split!r}, expected one of {", ".join(SPLITS)}; pass one of these'
+        )
 
 
 def _check_seed(seed: int) -> None:
@@ -729,5 +826,6 @@ def _check_count(name: str, value: int, low: int, high: int | None = None) -> No
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise ValueError(f'{name} is {value}, expected a number from {low:g} to {high:g}; pass '
-                         'one in that range')
+        raise ValueError(
+            f'{name} is {value}, expected a number from {low:g} to {high:g}; pass one in that range'
+        )

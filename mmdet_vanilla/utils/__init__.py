@@ -1,4 +1,24 @@
-from .checkpoint import UnsafeCheckpointError, fetch_checkpoint, read_checkpoint
-from .weights import unwrap_state_dict
+from .checkpoint import (
+    CheckpointError,
+    UnsafeCheckpointError,
+    fetch_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from .convert import convert, convert_state_dict
+from .official_names import to_official_state_dict
+from .weights import WeightsError, check_weights, unwrap_state_dict
 
-__all__ = ['UnsafeCheckpointError', 'fetch_checkpoint', 'read_checkpoint', 'unwrap_state_dict']
+__all__ = [
+    'CheckpointError',
+    'UnsafeCheckpointError',
+    'WeightsError',
+    'check_weights',
+    'convert',
+    'convert_state_dict',
+    'fetch_checkpoint',
+    'read_checkpoint',
+    'to_official_state_dict',
+    'unwrap_state_dict',
+    'write_checkpoint',
+]

@@ -11,11 +11,19 @@ from urllib.parse import urlparse
 
 import torch
 
+from .weights import unwrap_state_dict
+
 # What mmengine, mmdet and the authors' training code put into a checkpoint beside tensors.
 # A name missing here makes the file unreadable, never executable.
 _ALLOWED_GLOBALS = {
     'collections': {'OrderedDict', 'defaultdict', 'deque'},
-    'builtins': {'set', 'frozenset', 'slice', 'complex', 'bytearray', 'int', 'float', 'list', 'dict'},
+    'builtins': {
+        'set',
+        'frozenset',
+        'slice',
+        'complex',
+        'bytearray',
+    },
     '_codecs': {'encode'},
     'argparse': {'Namespace'},
     'mmengine.logging.history_buffer': {'HistoryBuffer'},
@@ -35,7 +43,11 @@ _ALLOWED_GLOBALS = {
 }
 
 
-class UnsafeCheckpointError(ValueError):
+class CheckpointError(ValueError):
+    """A file is truncated, damaged or not a checkpoint."""
+
+
+class UnsafeCheckpointError(CheckpointError):
     """A checkpoint needs code or objects that are not on the allow-list."""
 
 
@@ -73,7 +85,7 @@ def read_checkpoint(path: str | os.PathLike, trust_pickle: bool = False) -> dict
     Raises:
         FileNotFoundError: If there is no such file.
         UnsafeCheckpointError: If the file needs a class that is not allowed.
-        ValueError: If the file is truncated or not a checkpoint.
+        CheckpointError: If the file is truncated or not a checkpoint.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -95,9 +107,11 @@ def read_checkpoint(path: str | os.PathLike, trust_pickle: bool = False) -> dict
         ) from None
     except (pickle.UnpicklingError, EOFError, RuntimeError, OSError, KeyError, ValueError) as error:
         kind = 'is damaged' if zipfile.is_zipfile(path) else 'is truncated or not a checkpoint'
-        raise ValueError(f'{path} {kind}: {error}') from None
+        raise CheckpointError(f'{path} {kind}: {error}') from None
     if not isinstance(checkpoint, dict):
-        raise ValueError(f'{path} holds a {type(checkpoint).__name__}, expected a dict of tensors.')
+        raise CheckpointError(
+            f'{path} holds a {type(checkpoint).__name__}, expected a dict of tensors.'
+        )
     return checkpoint
 
 
@@ -106,11 +120,11 @@ def _read_safetensors(path: str) -> dict:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError:
-        raise ImportError(f'{path} needs safetensors: pip install safetensors') from None
+        raise CheckpointError(f'{path} needs safetensors: pip install safetensors') from None
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise ValueError(f'{path} is truncated or not a safetensors file: {error}') from None
+        raise CheckpointError(f'{path} is truncated or not a safetensors file: {error}') from None
 
 
 def fetch_checkpoint(source: str | os.PathLike) -> dict:
@@ -129,3 +143,49 @@ def fetch_checkpoint(source: str | os.PathLike) -> dict:
     if not os.path.isfile(path):
         torch.hub.download_url_to_file(source, path)
     return read_checkpoint(path)
+
+
+def find_checkpoint(source: str | os.PathLike) -> str:
+    """The weights that a path names.
+
+    Args:
+        source: A file, or a folder as ``transformers`` saves it (``config.json`` and
+            ``model.safetensors``).
+
+    Returns:
+        Path of the file with the weights.
+
+    Raises:
+        FileNotFoundError: If a folder holds none.
+    """
+    source = os.fspath(source)
+    if not os.path.isdir(source):
+        return source
+    path = os.path.join(source, 'model.safetensors')
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f'no model.safetensors in the folder {os.path.abspath(source)}.')
+    return path
+
+
+def write_checkpoint(checkpoint: dict, path: str | os.PathLike) -> None:
+    """Writes a checkpoint so that the path holds a whole file or none.
+
+    Args:
+        checkpoint: What to write. A ``.safetensors`` file gets the state dict alone.
+        path: ``.pth``, ``.pt`` or ``.safetensors`` file.
+    """
+    path = os.fspath(path)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    part = f'{path}.part'
+    try:
+        if path.endswith('.safetensors'):
+            from safetensors.torch import save_file
+
+            state = unwrap_state_dict(checkpoint)
+            save_file({name: tensor.contiguous() for name, tensor in state.items()}, part)
+        else:
+            torch.save(checkpoint, part)
+        os.replace(part, path)
+    finally:
+        if os.path.exists(part):
+            os.remove(part)

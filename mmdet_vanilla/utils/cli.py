@@ -11,12 +11,12 @@ from mmengine.config import Config, DictAction
 
 from mmdet_vanilla.engine.hooks.check_dataset_hook import DatasetError
 
-from .checkpoint import UnsafeCheckpointError
+from .checkpoint import CheckpointError
 from .preflight import PreflightError
 from .weights import WeightsError
 
 # What a user can mend by reading one sentence; anything else is a bug and keeps its traceback.
-EXPECTED_ERRORS = (PreflightError, DatasetError, WeightsError, UnsafeCheckpointError)
+EXPECTED_ERRORS = (PreflightError, DatasetError, WeightsError, CheckpointError)
 
 
 def run(main: Callable[[], None]) -> None:

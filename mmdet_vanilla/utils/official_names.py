@@ -7,6 +7,9 @@ which got the names that v2 gave them. The backbone is mmdet's ResNet and keeps 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+
+from torch import Tensor
 
 # (pattern of the authors' name, ours); the first that matches the start of a name applies.
 _RULES = [
@@ -64,3 +67,81 @@ def from_official(name: str) -> str | None:
                 return ours + name[match.end() :]
             return match.expand(ours) + name[match.end() :]
     return None
+
+
+# (pattern of our name, the authors' name in RT-DETR and in RT-DETRv2).
+_BACK = [
+    (
+        r'neck\.input_proj\.(\d+)\.conv\.',
+        r'encoder.input_proj.\1.0.',
+        r'encoder.input_proj.\1.conv.',
+    ),
+    (
+        r'neck\.input_proj\.(\d+)\.norm\.',
+        r'encoder.input_proj.\1.1.',
+        r'encoder.input_proj.\1.norm.',
+    ),
+    (r'neck\.', 'encoder.', 'encoder.'),
+    (r'bbox_head\.enc_output\.proj\.', 'decoder.enc_output.0.', 'decoder.enc_output.proj.'),
+    (r'bbox_head\.enc_output\.norm\.', 'decoder.enc_output.1.', 'decoder.enc_output.norm.'),
+    (r'bbox_head\.', 'decoder.', 'decoder.'),
+]
+
+
+def to_official(name: str, version: int = 1) -> str | None:
+    """The RT-DETR authors' name for one of our parameters; inverse of :func:`from_official`.
+
+    Args:
+        name: Name in our state dict.
+        version: 1 for RT-DETR, 2 for RT-DETRv2.
+
+    Returns:
+        Their name, or None if ours is not one of an RT-DETR. Names of a backbone that the authors
+        do not have stay as they are.
+    """
+    for pattern, *theirs in _BACK:
+        match = re.match(pattern, name)
+        if match:
+            return match.expand(theirs[version - 1]) + name[match.end() :]
+    match = re.match(r'backbone\.stem\.(\d)\.', name)
+    if match:
+        index, norm = divmod(int(match[1]), 3)
+        kind = 'norm' if norm else 'conv'
+        return f'backbone.conv1.conv1_{index + 1}.{kind}.{name[match.end() :]}'
+    match = re.match(r'backbone\.layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)\.', name)
+    if match:
+        stage, block, kind, index = match.groups()
+        start = f'backbone.res_layers.{int(stage) - 1}.blocks.{block}.'
+        end = name[match.end() :]
+        if kind == 'downsample.':
+            pooled = '' if stage == '1' else 'conv.'
+            return f'{start}short.{pooled}{"conv" if index == "1" else "norm"}.{end}'
+        letter = 'abc'[int(index) - 1]
+        return f'{start}branch2{letter}.{"conv" if kind == "conv" else "norm"}.{end}'
+    return name if name.startswith('backbone.') else None
+
+
+def to_official_state_dict(state: Mapping[str, Tensor], version: int = 1) -> dict[str, Tensor]:
+    """Our RT-DETR's tensors under the authors' names.
+
+    Args:
+        state: State dict of an :class:`RTDETR` in the training form.
+        version: 1 for RT-DETR, 2 for RT-DETRv2.
+
+    Returns:
+        Tensors by the authors' names, without the buffers that their code computes by itself.
+
+    Raises:
+        ValueError: If a name is not one of an RT-DETR.
+    """
+    # Their ResNet-50 and -101 have frozen normalisation, which counts no batches.
+    frozen = any(name.startswith('backbone.layer1.0.conv3.') for name in state)
+    renamed = {}
+    for name, tensor in state.items():
+        if frozen and name.startswith('backbone.') and name.endswith('.num_batches_tracked'):
+            continue
+        official = to_official(name, version)
+        if official is None:
+            raise ValueError(f'{name} is not a parameter of an RT-DETR.')
+        renamed[official] = tensor
+    return renamed

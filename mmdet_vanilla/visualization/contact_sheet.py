@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import mmcv
 import numpy as np
 from mmdet.structures import DetDataSample
+from mmdet.structures.bbox import get_box_tensor
 from mmdet.visualization import DetLocalVisualizer
 
 
@@ -36,9 +37,9 @@ def contact_sheet(
     visualizer.dataset_meta = dict(classes=tuple(classes), palette='random')
     pairs = []
     for image, sample in zip(images, samples):
-        sample = sample.cpu().numpy()
+        sample = sample.cpu()
         for instances in (sample.gt_instances, sample.pred_instances):
-            instances.bboxes = instances.bboxes * zoom
+            instances.bboxes = get_box_tensor(instances.bboxes) * zoom
         visualizer.add_datasample(
             'pair', mmcv.imrescale(image, zoom), sample, pred_score_thr=score_thr
         )

@@ -14,8 +14,11 @@ NOISELESS = dop.PageStyle(max_noise=0, max_blur=0)
 
 
 def read_tree(folder):
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in sorted(folder.rglob('*')) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope='module')
@@ -48,8 +51,11 @@ def test_split_depends_on_seed():
 def test_pages_use_digits_of_their_split_only(monkeypatch):
     written = []
     render_page = dop.render_page
-    monkeypatch.setattr(dop, 'render_page', lambda digits, *args:
-                        written.extend(map(bytes, digits)) or render_page(digits, *args))
+    monkeypatch.setattr(
+        dop,
+        'render_page',
+        lambda digits, *args: written.extend(map(bytes, digits)) or render_page(digits, *args),
+    )
     for index in range(10):
         dop.render_split_page('val', index)
     assert written
@@ -63,7 +69,7 @@ def test_boxes_are_tight_around_the_masks(digits, seed):
     assert placements
     for alpha, x, y, label in placements:
         page = np.zeros((style.page_size, style.page_size), dtype=np.float32)
-        page[y:y + alpha.shape[0], x:x + alpha.shape[1]] = alpha
+        page[y : y + alpha.shape[0], x : x + alpha.shape[1]] = alpha
         rows, columns = np.nonzero(page > dop.ALPHA_THRESHOLD)
         box = dop.Placement(alpha, x, y, label).box
         assert box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
@@ -73,8 +79,9 @@ def test_boxes_are_tight_around_the_masks(digits, seed):
 def test_boxes_match_the_ink_in_the_image(digits, seed):
     """Without blur and noise, a written page differs from the blank one by the ink alone."""
     image, boxes, labels = dop.render_page(*digits, np.random.default_rng(seed), NOISELESS)
-    blank, no_boxes, no_labels = dop.render_page(digits[0][:0], digits[1][:0],
-                                                 np.random.default_rng(seed), NOISELESS)
+    blank, no_boxes, no_labels = dop.render_page(
+        digits[0][:0], digits[1][:0], np.random.default_rng(seed), NOISELESS
+    )
     assert no_boxes.shape == (0, 4) and no_labels.shape == (0,)
     assert len(boxes) == len(labels) > 0
     ink = np.abs(image.astype(int) - blank).max(axis=2)
@@ -107,12 +114,14 @@ def test_boxes_lie_on_the_page_apart_and_of_the_requested_height():
 
 
 def test_largest_glyphs_of_any_shape_fit():
-    style = dop.PageStyle(page_size=32, min_size=25.6, max_size=25.6, max_rotation=30,
-                          max_shear=0.3, max_stretch=0.2)
+    style = dop.PageStyle(
+        page_size=32, min_size=25.6, max_size=25.6, max_rotation=30, max_shear=0.3, max_stretch=0.2
+    )
     images, labels = dop.load_split(0)['val']
     for i in range(0, len(images), 4):
-        placements = dop.place_digits(images[i:i + 1], labels[i:i + 1],
-                                      np.random.default_rng(i), style)
+        placements = dop.place_digits(
+            images[i : i + 1], labels[i : i + 1], np.random.default_rng(i), style
+        )
         assert [p.label for p in placements] == [labels[i]]
 
 
@@ -137,10 +146,12 @@ def test_annotations_are_those_of_the_pages(dataset):
         content = json.loads((dataset / 'annotations' / f'{split}.json').read_text())
         assert content['info']['seed'] == 3
         assert [(c['id'], c['name']) for c in content['categories']] == [
-            (digit + 1, str(digit)) for digit in range(10)]
+            (digit + 1, str(digit)) for digit in range(10)
+        ]
         assert len(content['images']) == count
         assert [a['id'] for a in content['annotations']] == list(
-            range(1, len(content['annotations']) + 1))
+            range(1, len(content['annotations']) + 1)
+        )
         for index, entry in enumerate(content['images']):
             image, boxes, labels = dop.render_split_page(split, index, 3)
             stored = cv2.imread(str(dataset / split / entry['file_name']))
@@ -183,7 +194,11 @@ def test_incomplete_or_different_data_set_is_redone(tmp_path):
     (tmp_path / 'train' / 'notes.txt').write_text('mine')
     dop.generate(tmp_path, train_pages=3, val_pages=2, workers=1)
     assert sorted(path.name for path in (tmp_path / 'train').iterdir()) == [
-        '000001.png', '000002.png', '000003.png', 'notes.txt']
+        '000001.png',
+        '000002.png',
+        '000003.png',
+        'notes.txt',
+    ]
 
 
 @pytest.mark.parametrize('content', ['{"info": {"description": "COCO 2017"}}', '[]', 'no json'])
@@ -206,27 +221,33 @@ def test_single_digits():
     assert dop.single_digits('val', 0, 48)[0].shape == (0, 48, 48, 3)
 
 
-@pytest.mark.parametrize(('values', 'message'), [
-    (dict(min_size=0), 'min_size is 0'),
-    (dict(min_size=float('nan')), 'min_size is nan'),
-    (dict(max_size=129), 'max_size is 129'),
-    (dict(min_size=50, max_size=40), 'min_size is 50'),
-    (dict(page_size=8), 'page_size is 8'),
-    (dict(max_digits=0), 'max_digits is 0'),
-    (dict(empty_fraction=1.5), 'empty_fraction is 1.5'),
-    (dict(max_noise=-1), 'max_noise is -1'),
-])
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        (dict(min_size=0), 'min_size is 0'),
+        (dict(min_size=float('nan')), 'min_size is nan'),
+        (dict(max_size=129), 'max_size is 129'),
+        (dict(min_size=50, max_size=40), 'min_size is 50'),
+        (dict(page_size=8), 'page_size is 8'),
+        (dict(max_digits=0), 'max_digits is 0'),
+        (dict(empty_fraction=1.5), 'empty_fraction is 1.5'),
+        (dict(max_noise=-1), 'max_noise is -1'),
+    ],
+)
 def test_style_out_of_range(values, message):
     with pytest.raises(ValueError, match=message):
         dop.PageStyle(**values)
 
 
-@pytest.mark.parametrize(('values', 'message'), [
-    (dict(train_pages=-1), 'train_pages is -1'),
-    (dict(val_pages=0), 'val_pages is 0'),
-    (dict(workers=0), 'workers is 0'),
-    (dict(seed=-2), 'seed is -2'),
-])
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        (dict(train_pages=-1), 'train_pages is -1'),
+        (dict(val_pages=0), 'val_pages is 0'),
+        (dict(workers=0), 'workers is 0'),
+        (dict(seed=-2), 'seed is -2'),
+    ],
+)
 def test_generate_out_of_range(tmp_path, values, message):
     with pytest.raises(ValueError, match=message):
         dop.generate(tmp_path / 'out', **values)

@@ -55,7 +55,9 @@ class CheckDatasetHook(Hook):
     def before_run(self, runner: Runner) -> None:
         """Checks the data sets of the loops that this run has built."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        loops = dict(training=runner._train_loop, validation=runner._val_loop, test=runner._test_loop)
+        loops = dict(
+            training=runner._train_loop, validation=runner._val_loop, test=runner._test_loop
+        )
         for name, loop in loops.items():
             if isinstance(loop, BaseLoop):
                 check_dataset(loop.dataloader.dataset, model, name)

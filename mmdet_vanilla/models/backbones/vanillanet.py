@@ -204,9 +204,9 @@ class VanillaNet(BaseModule, Reparameterizable):
     :meth:`switch_to_deploy` merges every pair into one convolution.
 
     Args:
-        arch: Name in :attr:`arch_zoo` (``'6'``, ``6`` or ``'vanillanet_6'``), or a dict with ``dims`` (channels of the stem and of every
-            block), ``strides`` (one per block, 1 or 2) and optionally ``ada_pool`` (stem of stride
-            3 and pooling to half the size rounded up).
+        arch: Name in :attr:`arch_zoo` (``'6'``, ``6`` or ``'vanillanet_6'``), or a dict with
+            ``dims`` (channels of the stem and of every block), ``strides`` (one per block, 1 or 2)
+            and optionally ``ada_pool`` (stem of stride 3 and pooling to half the size rounded up).
         widen_factor: Multiplies every width.
         in_channels: Channels of the image.
         act_num: The paper's n: the series activation's kernel is (2n+1) x (2n+1). 3 in the
@@ -432,7 +432,7 @@ class VanillaNet(BaseModule, Reparameterizable):
             module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> VanillaNet:
-        """Sets the training mode, but keeps frozen parts (and all norms if ``norm_eval``) in eval."""
+        """Sets the mode; frozen parts, and with ``norm_eval`` all norms, stay in eval."""
         super().train(mode)
         if mode:
             self._freeze_stages()

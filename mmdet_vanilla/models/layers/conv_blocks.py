@@ -1,10 +1,9 @@
-"""Convolution blocks of RT-DETR's hybrid encoder (https://arxiv.org/abs/2304.08069, section 4.2)."""
+"""Convolution blocks of RT-DETR's hybrid encoder (https://arxiv.org/abs/2304.08069, 4.2)."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
-
 from mmcv.cnn import build_activation_layer, build_norm_layer
+from torch import Tensor, nn
 
 from .reparam import Reparameterizable, StateDict, fold_bn
 

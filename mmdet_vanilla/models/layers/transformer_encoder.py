@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-
 from mmcv.cnn import build_activation_layer
+from torch import Tensor, nn
 
 
 def sincos_position_embedding_2d(

@@ -135,7 +135,7 @@ class RTDETRHybridEncoder(BaseModule):
         if channels != self.in_channels:
             raise ValueError(
                 f"the backbone's levels have {channels} channels, but the neck was built with "
-                f'in_channels={self.in_channels}: leave in_channels out to take the backbone\'s.'
+                f"in_channels={self.in_channels}: leave in_channels out to take the backbone's."
             )
         feats = [proj(x) for proj, x in zip(self.input_proj, inputs)]
         for i, encoder in zip(self.use_encoder_idx, self.encoder):

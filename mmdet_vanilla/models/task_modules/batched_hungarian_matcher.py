@@ -1,4 +1,4 @@
-"""One-to-one matching of queries to objects (DETR, https://arxiv.org/abs/2005.12872, section 3.1)."""
+"""One-to-one matching of queries to objects (DETR, https://arxiv.org/abs/2005.12872, 3.1)."""
 
 from __future__ import annotations
 
@@ -44,9 +44,7 @@ class BatchedHungarianMatcher:
         self.alpha = alpha
         self.gamma = gamma
 
-    def cost(
-        self, logits: Tensor, boxes: Tensor, gt_labels: Tensor, gt_boxes: Tensor
-    ) -> Tensor:
+    def cost(self, logits: Tensor, boxes: Tensor, gt_labels: Tensor, gt_boxes: Tensor) -> Tensor:
         """Cost of every pair of a query and an object.
 
         Args:
@@ -64,7 +62,7 @@ class BatchedHungarianMatcher:
         eps = 1e-8
         positive = self.alpha * (1 - p) ** self.gamma * -(p + eps).log()
         negative = (1 - self.alpha) * p**self.gamma * -(1 - p + eps).log()
-        targets = gt_boxes[None].expand(num_layers, -1, -1, -1)
+        targets = gt_boxes.to(boxes.dtype)[None].expand(num_layers, -1, -1, -1)
         giou = bbox_overlaps(
             box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(targets), mode='giou', eps=1e-9
         )

@@ -1,0 +1,3 @@
+_base_ = './rtdetr_r101vd_coco.py'
+
+model = dict(bbox_head=dict(num_points=[4, 4, 4]))

@@ -1,0 +1,5 @@
+# Discrete sampling: a fine-tune of the bilinear model, without grid_sample. Set load_from to it.
+_base_ = './rtdetrv2_r50vd_m_coco.py'
+
+model = dict(bbox_head=dict(sampling_method='discrete'))
+train_cfg = dict(max_epochs=36)

@@ -1,0 +1,3 @@
+_base_ = './rtdetr_vanillanet12_coco.py'
+
+model = dict(bbox_head=dict(num_points=[4, 4, 4]))

@@ -1,0 +1,29 @@
+"""Lets ``load_from`` name a checkpoint of the RT-DETR authors or of ``transformers``."""
+
+from __future__ import annotations
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+from mmdet_vanilla.models import RTDETR
+from mmdet_vanilla.utils.convert import is_foreign, rename_to_ours
+
+
+@HOOKS.register_module()
+class ConvertCheckpointHook(Hook):
+    """Renames the weights of a foreign RT-DETR checkpoint after it was read."""
+
+    # Before EMAHook, which takes the weights from the checkpoint.
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Replaces foreign contents by a state dict of ours."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(model, RTDETR) or not is_foreign(checkpoint):
+            return
+        source, state, left_out = rename_to_ours(checkpoint)
+        checkpoint.clear()
+        checkpoint['state_dict'] = state
+        runner.logger.info(f'Converted the weights of {source}; left out {len(left_out)} tensors.')

@@ -1,0 +1,157 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+from helpers import TINY_RTDETR, data_sample, stand_in_weights
+from mmdet.registry import MODELS
+from mmengine.config import ConfigDict
+from mmengine.structures import InstanceData
+
+from mmdet_vanilla.utils.official_names import from_official
+
+R18 = dict(
+    type='RTDETR',
+    backbone=dict(type='ResNetVd', depth=18, out_indices=(1, 2, 3), norm_eval=False),
+    neck=dict(type='RTDETRHybridEncoder', expansion=0.5),
+    bbox_head=dict(type='RTDETRHead', num_classes=80, num_decoder_layers=3),
+)
+
+
+def tiny(**kwargs):
+    cfg = copy.deepcopy(TINY_RTDETR)
+    for part, values in kwargs.items():
+        cfg[part].update(values)
+    return stand_in_weights(MODELS.build(cfg)).eval()
+
+
+def build_r18(golden, name, salt, **head):
+    cfg = copy.deepcopy(R18)
+    cfg['bbox_head'].update(head)
+    model = MODELS.build(cfg).double()
+    state = {from_official(k): v for k, v in golden.state_dict(name, salt).items()}
+    if not model.bbox_head.num_denoising:
+        state.pop('bbox_head.denoising_class_embed.weight')
+    result = model.load_state_dict(state, strict=False)
+    assert all(key.endswith('num_batches_tracked') for key in result.missing_keys)
+    assert not result.unexpected_keys
+    return model
+
+
+@pytest.mark.parametrize('name', ['rtdetr_r18vd', 'rtdetrv2_r18vd', 'rtdetrv2_r18vd_dsp'])
+def test_equals_the_authors_code(golden, name):
+    expected = golden.expected(name)
+    method = 'discrete' if name.endswith('dsp') else 'bilinear'
+    model = build_r18(golden, name, int(expected['salt']), sampling_method=method).eval()
+    image = golden.image((1, 3, 640, 640))
+    sample = data_sample(img_shape=(640, 640), scale_factor=(1.0, 640 / 480))
+    boxes = expected['post_boxes_xyxy'].clip(0, [640, 480, 640, 480])  # as mmdet clips them
+    for tolerance in (1e-9, 1e-7):  # training form, fused form
+        with torch.no_grad():
+            feats = model.extract_feat(image)
+            logits, cxcywh = model.bbox_head(feats)
+            result = model.predict(image, [sample.clone()])[0].pred_instances
+        np.testing.assert_allclose(logits[-1, 0], expected['logits'], rtol=1e-8, atol=tolerance)
+        np.testing.assert_allclose(
+            cxcywh[-1, 0], expected['boxes_cxcywh'], rtol=1e-8, atol=tolerance
+        )
+        assert (result.labels.numpy() == expected['post_labels']).all()
+        np.testing.assert_allclose(result.scores, expected['post_scores'], rtol=1e-8, atol=1e-9)
+        np.testing.assert_allclose(result.bboxes, boxes, rtol=1e-8, atol=640 * tolerance)
+        model.switch_to_deploy()
+
+
+# Their name of a loss term and ours; `_aux_2` is the encoder's.
+LAYERS = {'': '', '_aux_0': 'd0.', '_aux_1': 'd1.', '_aux_2': 'enc_'}
+TERMS = {'loss_vfl': 'loss_cls', 'loss_bbox': 'loss_bbox', 'loss_giou': 'loss_iou'}
+
+
+def test_losses_and_gradients_equal_the_authors(golden):
+    expected = golden.expected('rtdetr_r18vd_loss')
+    model = build_r18(golden, 'rtdetr_r18vd', 0, num_denoising=0).train()
+    samples = []
+    for i in range(2):
+        boxes = torch.from_numpy(expected[f'target{i}/boxes_cxcywh']).reshape(-1, 4) * 320
+        boxes = torch.cat([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
+        labels = torch.from_numpy(expected[f'target{i}/labels']).long()
+        sample = data_sample(img_shape=(320, 320))
+        sample.gt_instances = InstanceData(bboxes=boxes, labels=labels)
+        samples.append(sample)
+    losses = model.loss(golden.image((2, 3, 320, 320), seed=1), samples)
+    assert len(losses) == len(LAYERS) * len(TERMS)
+    for suffix, prefix in LAYERS.items():
+        for theirs, ours in TERMS.items():
+            loss = losses[prefix + ours].item()
+            assert loss == pytest.approx(float(expected[f'loss/{theirs}{suffix}']), rel=1e-8)
+    total = sum(losses.values())
+    assert total.item() == pytest.approx(float(expected['total']), rel=1e-8)
+    total.backward()
+    params = dict(model.named_parameters())
+    largest = float(expected['grad_norm_total'])
+    for key in expected:
+        if key.startswith('grad_norm/'):
+            norm = params[from_official(key[len('grad_norm/') :])].grad.norm().item()
+            # Gradients that are zero but for rounding have no digits to compare.
+            assert norm == pytest.approx(float(expected[key]), rel=1e-6, abs=1e-12 * largest), key
+
+
+def test_in_channels_follow_the_backbone():
+    for arch, out_indices in (('5', (0, 1, 2)), ('6', (0, 1)), ('13', (0, 1, 8, 10))):
+        model = tiny(backbone=dict(arch=arch, out_indices=out_indices))
+        assert model.neck.in_channels == model.backbone.out_channels
+        assert len(model.bbox_head.input_proj) == len(out_indices)
+        result = model.predict(torch.rand(1, 3, 64, 96), [data_sample(img_shape=(64, 96))])
+        assert result[0].pred_instances.bboxes.isfinite().all()
+
+
+def test_other_in_channels():
+    with pytest.raises(ValueError, match=r'neck.in_channels=\(1, 2, 3\).*\(16, 32, 64\) channels'):
+        tiny(neck=dict(in_channels=(1, 2, 3)))
+
+
+def test_backbone_that_does_not_state_its_channels():
+    cfg = copy.deepcopy(TINY_RTDETR)
+    cfg['backbone'] = dict(type='ResNet', depth=18, out_indices=(1, 2, 3))
+    with pytest.raises(ValueError, match='ResNet does not state its out_channels'):
+        MODELS.build(cfg)
+    cfg['neck']['in_channels'] = (128, 256, 512)
+    assert MODELS.build(cfg).neck.in_channels == (128, 256, 512)
+
+
+def test_building_changes_no_config():
+    cfg = ConfigDict(copy.deepcopy(TINY_RTDETR), train_cfg=None, test_cfg=dict(max_per_img=5))
+    before = copy.deepcopy(cfg)
+    assert MODELS.build(cfg).bbox_head.test_cfg.max_per_img == 5
+    assert cfg == before and MODELS.build(cfg) is not None
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_fusing_keeps_the_detections(memory_format):
+    model = tiny().to(memory_format=memory_format)
+    image, sample = torch.rand(2, 3, 96, 64), data_sample(img_shape=(96, 64))
+    samples = [sample.clone(), sample.clone()]
+    expected = [s.pred_instances for s in model.predict(image, copy.deepcopy(samples))]
+    for _ in range(2):
+        assert model.switch_to_deploy() is model
+        for a, b in zip(expected, model.predict(image, copy.deepcopy(samples))):
+            b = b.pred_instances
+            assert torch.equal(a.labels, b.labels)
+            torch.testing.assert_close(a.scores, b.scores, atol=1e-4, rtol=0)
+            torch.testing.assert_close(a.bboxes, b.bboxes, atol=0.01, rtol=0)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
+
+
+def test_batch_of_two_sizes():
+    """Padding changes what a network sees, but not where its boxes end up."""
+    model = tiny(bbox_head=dict(num_classes=1))
+    cfg = dict(type='DetDataPreprocessor', mean=[0] * 3, std=[255] * 3, pad_size_divisor=32)
+    preprocess = MODELS.build(cfg)
+    images = [torch.randint(255, (3, 60, 90)).byte(), torch.randint(255, (3, 90, 50)).byte()]
+    samples = [data_sample(img_shape=tuple(image.shape[1:])) for image in images]
+    data = preprocess(dict(inputs=images, data_samples=samples))
+    assert data['inputs'].shape == (2, 3, 96, 96)
+    results = model.predict(data['inputs'], data['data_samples'])
+    for image, result in zip(images, results):
+        boxes = result.pred_instances.bboxes
+        assert (boxes >= 0).all()
+        assert (boxes <= torch.tensor([*image.shape[:0:-1]] * 2)).all()

@@ -1,0 +1,215 @@
+"""The command-line tools, from a COCO folder to detections, and what they say of bad input."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmdet.datasets import CocoDataset
+
+ROOT = Path(__file__).resolve().parents[2]
+COCO_CONFIG = str(ROOT / 'configs' / 'rtdetr_vanillanet6_coco.py')
+CLASSES = CocoDataset.METAINFO['classes']
+# Narrow and small: what is tested is that the parts fit together.
+SMALL = [
+    'model.backbone.widen_factor=0.015625',
+    'model.neck.out_channels=32',
+    'model.neck.feedforward_channels=32',
+    'model.bbox_head.embed_dims=32',
+    'model.bbox_head.feedforward_channels=32',
+    'train_dataloader.dataset.pipeline.7.scale=(96,96)',
+    *(f'{mode}_dataloader.dataset.pipeline.1.scale=(96,96)' for mode in ('val', 'test')),
+    *(f'{mode}_dataloader.num_workers=0' for mode in ('train', 'val', 'test')),
+    *(f'{mode}_dataloader.persistent_workers=False' for mode in ('train', 'val', 'test')),
+    'train_dataloader.batch_size=2',
+    'default_hooks.logger.interval=1',
+]
+
+
+def make_coco(root, images=4):
+    """A tiny folder laid out as COCO, with rectangles of several classes."""
+    rng = np.random.default_rng(0)
+    for split in ('train2017', 'val2017'):
+        folder = root / 'data' / 'coco' / split
+        folder.mkdir(parents=True)
+        content = dict(images=[], annotations=[])
+        content['categories'] = [dict(id=i + 1, name=name) for i, name in enumerate(CLASSES)]
+        for i in range(1, images + 1):
+            height, width = (80, 120) if i % 2 else (100, 70)
+            image = np.full((height, width, 3), 200, np.uint8)
+            for _ in range(i - 1):  # the first image has no box
+                x, y = int(rng.integers(0, width - 34)), int(rng.integers(0, height - 34))
+                w, h = (int(n) for n in rng.integers(20, 34, 2))
+                category = int(rng.integers(1, 81))
+                cv2.rectangle(image, (x, y), (x + w, y + h), (category * 3, 80, 10), -1)
+                content['annotations'].append(
+                    dict(
+                        id=len(content['annotations']) + 1,
+                        image_id=i,
+                        category_id=category,
+                        bbox=[x, y, w, h],
+                        area=w * h,
+                        iscrowd=0,
+                    )
+                )
+            cv2.imwrite(str(folder / f'{i:012d}.jpg'), image)
+            content['images'].append(
+                dict(id=i, file_name=f'{i:012d}.jpg', height=height, width=width)
+            )
+        annotations = root / 'data' / 'coco' / 'annotations'
+        annotations.mkdir(exist_ok=True)
+        (annotations / f'instances_{split}.json').write_text(json.dumps(content))
+
+
+def call(cwd, tool, *args):
+    command = [sys.executable, str(ROOT / 'tools' / tool), *map(str, args)]
+    result = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout + result.stderr
+
+
+def test_train_resume_test_and_detect(tmp_path):
+    make_coco(tmp_path)
+    run = tmp_path / 'run'
+    train = ('train.py', COCO_CONFIG, '--work-dir', run)
+    call(tmp_path, *train, '--cfg-options', *SMALL, 'train_cfg.max_epochs=1')
+    assert (run / 'epoch_1.pth').exists()
+    log = call(tmp_path, *train, '--resume', '--cfg-options', *SMALL, 'train_cfg.max_epochs=2')
+    assert 'resumed epoch: 1' in log and 'Epoch(val) [2]' in log
+    checkpoint = run / 'epoch_2.pth'
+
+    config = run / 'rtdetr_vanillanet6_coco.py'  # as dumped: must build again
+    for fuse in ([], ['--fuse']):
+        out = run / f'test{len(fuse)}'
+        call(tmp_path, 'test.py', config, checkpoint, '--work-dir', out, *fuse)
+        metrics = json.loads(next(out.glob('*/*.json')).read_text())
+        assert 0 <= metrics['coco/bbox_mAP'] <= metrics['coco/bbox_mAP_50'] <= 1
+
+    images = tmp_path / 'data' / 'coco' / 'val2017'
+    call(tmp_path, 'image_demo.py', images, config, '--weights', checkpoint, '--device', 'cpu')
+    predictions = [json.loads(p.read_text()) for p in (tmp_path / 'outputs/preds').glob('*.json')]
+    assert len(predictions) == 4 and all(len(p['bboxes']) == 300 for p in predictions)
+    assert len(list((tmp_path / 'outputs' / 'vis').glob('*.jpg'))) == 4
+
+
+def test_mmdets_own_tools_take_our_configs(tmp_path):
+    import mmdet
+
+    make_coco(tmp_path)
+    tool = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'train.py'
+    command = [sys.executable, tool, COCO_CONFIG, '--work-dir', 'run', '--cfg-options', *SMALL]
+    command += ['train_cfg.max_epochs=1', 'train_cfg.val_interval=2']
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert (tmp_path / 'run' / 'epoch_1.pth').exists()
+
+
+def test_get_flops(capsys):
+    run_tool('get_flops.py', COCO_CONFIG, '--shape', '64', '64', '--fuse')
+    assert 'fused form' in capsys.readouterr().out
+
+
+def run_tool(tool, *args):
+    """Runs a tool in this process."""
+    argv, sys.argv = sys.argv, [tool, *map(str, args)]
+    try:
+        runpy.run_path(str(ROOT / 'tools' / tool), run_name='__main__')
+    finally:
+        sys.argv = argv
+
+
+def error_of(capsys, tool, *args):
+    """The one line that a tool prints when it refuses its input."""
+    with pytest.raises(SystemExit) as exit_info:
+        run_tool(tool, *args)
+    assert exit_info.value.code == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.fixture
+def coco(tmp_path, monkeypatch):
+    make_coco(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def edit_annotations(root, edit):
+    for path in (root / 'data' / 'coco' / 'annotations').glob('*.json'):
+        content = json.loads(path.read_text())
+        edit(content)
+        path.write_text(json.dumps(content))
+
+
+def test_no_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    error = error_of(capsys, 'train.py', COCO_CONFIG)
+    assert 'data/coco/annotations/instances_train2017.json' in error
+    assert str(tmp_path) in error and 'cocodataset.org' in error and 'data_root' in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_images(coco, capsys):
+    (coco / 'data/coco/val2017').rename(coco / 'elsewhere')
+    assert 'no image folder of the val data' in error_of(capsys, 'train.py', COCO_CONFIG)
+
+
+def test_no_config(capsys):
+    assert 'no config at nowhere.py' in error_of(capsys, 'train.py', 'nowhere.py')
+    assert 'no config at nowhere.py' in error_of(capsys, 'test.py', 'nowhere.py', 'x.pth')
+    assert 'no config at nowhere.py' in error_of(capsys, 'get_flops.py', 'nowhere.py')
+
+
+def test_no_checkpoint(coco, capsys):
+    assert 'no checkpoint at x.pth' in error_of(capsys, 'test.py', COCO_CONFIG, 'x.pth')
+    args = ('image_demo.py', 'data', COCO_CONFIG, '--weights', 'x.pth')
+    assert 'no checkpoint at x.pth' in error_of(capsys, *args)
+    args = ('train.py', COCO_CONFIG, '--resume', 'x.pth')
+    assert 'no checkpoint at x.pth' in error_of(capsys, *args)
+
+
+def test_bad_override(coco, capsys):
+    args = (
+        'train.py',
+        COCO_CONFIG,
+        '--cfg-options',
+        'train_dataloader.dataset.pipeline.77.scale=1',
+    )
+    assert '--cfg-options does not fit' in error_of(capsys, *args)
+
+
+def test_empty_data(coco, capsys):
+    edit_annotations(coco, lambda content: content.update(images=[], annotations=[]))
+    assert 'the train data set is empty' in error_of(capsys, 'train.py', COCO_CONFIG)
+
+
+def test_broken_annotations(coco, capsys):
+    (coco / 'data/coco/annotations/instances_train2017.json').write_text('{"images": [')
+    assert 'is not a COCO annotation file' in error_of(capsys, 'train.py', COCO_CONFIG)
+
+
+def test_other_classes(coco, capsys):
+    edit_annotations(coco, lambda c: c.update(categories=[dict(id=1, name='cell')]))
+    error = error_of(capsys, 'train.py', COCO_CONFIG)
+    assert '(cell)' in error and 'metainfo.classes' in error
+
+
+def test_other_number_of_classes(coco, capsys):
+    args = ('train.py', COCO_CONFIG, '--cfg-options', 'model.bbox_head.num_classes=3')
+    error = error_of(capsys, *args)
+    assert 'has 80 classes, but model.bbox_head.num_classes is 3' in error
+
+
+def test_checkpoint_of_another_model(coco, capsys):
+    from mmdet_vanilla.models import VanillaNet
+
+    torch.save(dict(state_dict=VanillaNet('5', widen_factor=1 / 64).state_dict()), 'other.pth')
+    options = ['--cfg-options', *SMALL]
+    error = error_of(capsys, 'test.py', COCO_CONFIG, 'other.pth', *options)
+    assert 'other.pth does not belong to this RTDETR' in error and 'missing (backbone.' in error
+    error = error_of(capsys, 'train.py', COCO_CONFIG, *options, 'load_from=other.pth')
+    assert 'other.pth does not belong to this RTDETR' in error
