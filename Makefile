@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+OPENMMLAB_VENV ?= .venv-openmmlab
 DEMO_ARGS ?=
 
 RUN := "$(VENV)/bin/python"
@@ -10,12 +11,13 @@ RUN := "$(VENV)/bin/python"
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint format clean
+.PHONY: help setup demo test test-all test-openmmlab lint format clean
 
 help:
 	@echo 'make demo      set up, then train and run a small detector (DEMO_ARGS="..." is passed on)'
 	@echo 'make test      set up, then check the style and run the fast tests'
 	@echo 'make test-all  the same with all tests'
+	@echo 'make test-openmmlab  all tests on OpenMMLab'"'"'s last releases, in $(OPENMMLAB_VENV)'
 	@echo 'make setup     only set up the environment in $(VENV)'
 	@echo 'make lint      only check the style'
 	@echo 'make format    rewrite the files in that style'
@@ -41,6 +43,17 @@ test: lint
 
 test-all: lint
 	$(RUN) -m pytest
+
+# OpenMMLab's own packages in a second environment (Python 3.10 or 3.11, several GB); run from the
+# clone, since their mmengine does not find editable installs.
+test-openmmlab: setup
+	"$(PYTHON)" -m venv "$(OPENMMLAB_VENV)"
+	"$(OPENMMLAB_VENV)/bin/python" -m pip install 'setuptools<70' wheel ninja packaging 'numpy<2' torch==2.1.2
+	MMCV_WITH_OPS=1 FORCE_CUDA=0 "$(OPENMMLAB_VENV)/bin/python" -m pip install --no-build-isolation \
+	    -r requirements/openmmlab.txt
+	"$(OPENMMLAB_VENV)/bin/python" -m pip install -c requirements/openmmlab.txt \
+	    -r requirements/runtime.txt -r requirements/tests.txt
+	PYTHONPATH=. "$(OPENMMLAB_VENV)/bin/python" -m pytest
 
 format: setup
 	$(RUN) -m ruff check --fix .

@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 
 import torch
 
+from .errors import UserError
 from .weights import unwrap_state_dict
 
 # What mmengine, mmdet and the authors' training code put into a checkpoint beside tensors.
@@ -43,7 +44,7 @@ _ALLOWED_GLOBALS = {
 }
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError, ValueError):
     """A file is truncated, damaged or not a checkpoint."""
 
 

@@ -9,21 +9,14 @@ from collections.abc import Callable
 
 from mmengine.config import Config, DictAction
 
-from mmdet_vanilla.engine.hooks.check_dataset_hook import DatasetError
-
-from .checkpoint import CheckpointError
-from .preflight import PreflightError
-from .weights import WeightsError
-
-# What a user can mend by reading one sentence; anything else is a bug and keeps its traceback.
-EXPECTED_ERRORS = (PreflightError, DatasetError, WeightsError, CheckpointError)
+from .errors import UserError
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a tool; an expected error becomes one line on stderr and exit status 2."""
+    """Runs a tool; a :class:`UserError` becomes one line on stderr and exit status 2."""
     try:
         main()
-    except EXPECTED_ERRORS as error:
+    except UserError as error:
         print(f'error: {error}', file=sys.stderr)
         sys.exit(2)
 

@@ -92,10 +92,7 @@ def convert(
         other_classes: Whether the config may have another number of classes: the layers that depend
             on it are then left out of the result.
     """
-    try:
-        state = unwrap_state_dict(foreign)
-    except ValueError as error:
-        raise WeightsError(str(error)) from None
+    state = unwrap_state_dict(foreign)
     bad = [name for name, tensor in state.items() if not _is_finite(tensor)]
     if bad:
         raise WeightsError(f'{len(bad)} tensors hold NaN or infinity, e.g. {bad[0]}.')
@@ -145,7 +142,7 @@ def is_foreign(checkpoint: Mapping) -> bool:
     """Whether a checkpoint holds an RT-DETR under the authors' or the names of ``transformers``."""
     try:
         state = unwrap_state_dict(checkpoint)
-    except ValueError:
+    except WeightsError:
         return False
     return transformers_names.is_transformers(state) or 'decoder.enc_score_head.weight' in state
 

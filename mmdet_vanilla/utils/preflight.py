@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from mmengine.config import Config
 
+from .errors import UserError
+
 # Reading COCO's own 450 MB annotation file twice would cost more than it saves.
 _LARGEST_ANNOTATION_READ = 50_000_000
 
@@ -19,7 +21,7 @@ _COCO_HINT = (
 )
 
 
-class PreflightError(Exception):
+class PreflightError(UserError):
     """Something that a run needs is not there or does not fit; the message says what to do."""
 
 

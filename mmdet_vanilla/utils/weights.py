@@ -6,6 +6,13 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
+from .errors import UserError
+
+
+class WeightsError(UserError, ValueError):
+    """Weights are missing, not recognised, or belong to another model."""
+
+
 # Where the authors' training codes keep the weights, in the order of preference (EMA first).
 _WEIGHT_KEYS = (('ema', 'module'), ('model_ema',), ('state_dict',), ('model',))
 
@@ -22,7 +29,7 @@ def unwrap_state_dict(checkpoint: Mapping) -> dict[str, Tensor]:
         Tensors by name.
 
     Raises:
-        ValueError: If there is no state dict in it.
+        WeightsError: If there is no state dict in it.
     """
     for path in _WEIGHT_KEYS:
         found = checkpoint
@@ -33,7 +40,7 @@ def unwrap_state_dict(checkpoint: Mapping) -> dict[str, Tensor]:
             break
     state = {k: v for k, v in checkpoint.items() if isinstance(v, Tensor)}
     if not state or len(state) != len(checkpoint):
-        raise ValueError(
+        raise WeightsError(
             f'no state dict found: expected tensors by name, at the top level or under '
             f'{", ".join(".".join(path) for path in _WEIGHT_KEYS)}; '
             f'got the keys {", ".join(map(str, list(checkpoint)[:8]))}.'
@@ -63,10 +70,6 @@ def select_vanillanet_backbone(
     state = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
     dropped = [name for name in state if name.split('.')[0] in ('cls', 'cls1', 'cls2')]
     return {k: v for k, v in state.items() if k not in dropped}, dropped
-
-
-class WeightsError(ValueError):
-    """Weights belong to another model."""
 
 
 def check_weights(

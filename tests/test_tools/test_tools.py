@@ -10,7 +10,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers import stand_in_weights
 from mmdet.datasets import CocoDataset
+from mmdet.registry import MODELS
+from mmengine.config import Config
+
+from mmdet_vanilla.utils import read_checkpoint, to_official_state_dict
 
 ROOT = Path(__file__).resolve().parents[2]
 COCO_CONFIG = str(ROOT / 'configs' / 'rtdetr_vanillanet6_coco.py')
@@ -112,6 +117,54 @@ def test_mmdets_own_tools_take_our_configs(tmp_path):
 def test_get_flops(capsys):
     run_tool('get_flops.py', COCO_CONFIG, '--shape', '64', '64', '--fuse')
     assert 'fused form' in capsys.readouterr().out
+
+
+def test_load_from_takes_an_official_checkpoint(tmp_path):
+    make_coco(tmp_path)
+    cfg = Config.fromfile(COCO_CONFIG)
+    for option in SMALL[:5]:
+        key, value = option.split('=')
+        cfg.merge_from_dict({key: float(value) if '.' in value else int(value)})
+    model = stand_in_weights(MODELS.build(cfg.model))
+    state = to_official_state_dict(model.state_dict())
+    torch.save(dict(ema=dict(module=state, updates=1)), tmp_path / 'official.pth')
+    options = [*SMALL, 'load_from=official.pth', 'train_cfg.max_epochs=1']
+    # Nothing moves the weights, and nothing averages them with others.
+    options += ['optim_wrapper.optimizer.lr=0.0', 'custom_hooks=[]', 'train_cfg.val_interval=2']
+    log = call(tmp_path, 'train.py', COCO_CONFIG, '--work-dir', 'run', '--cfg-options', *options)
+    assert 'Converted the weights of RT-DETR of the authors' in log
+    trained = torch.load(tmp_path / 'run/epoch_1.pth', weights_only=False)['state_dict']
+    for name, param in model.named_parameters():
+        assert torch.equal(trained[name], param), name
+
+
+def test_convert_weights(tmp_path, golden, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    theirs = {k: v.float() for k, v in golden.state_dict('rtdetr_r18vd').items()}
+    torch.save(dict(ema=dict(module=theirs)), 'theirs.pth')
+    run_tool('convert_weights.py', 'theirs.pth', 'ours.safetensors')
+    out = capsys.readouterr().out
+    assert 'Recognised RT-DETR of the authors' in out and 'rtdetr_r18vd_coco.py' in out
+    run_tool(
+        'convert_weights.py', 'ours.safetensors', 'ours.pth', '--config', 'rtdetr_r18vd_coco.py'
+    )
+    assert len(read_checkpoint('ours.pth')['meta']['dataset_meta']['classes']) == 80
+    run_tool('convert_weights.py', 'ours.pth', 'back.pth', '--to', 'official')
+    back = read_checkpoint('back.pth')['model']
+    assert all(torch.equal(back[key], tensor) for key, tensor in theirs.items())
+
+    error = error_of(capsys, 'convert_weights.py', 'theirs.pth', 'ours.pth')
+    assert 'ours.pth exists' in error
+    (tmp_path / 'cut.pth').write_bytes((tmp_path / 'theirs.pth').read_bytes()[:50000])
+    assert 'truncated' in error_of(capsys, 'convert_weights.py', 'cut.pth', 'x.pth')
+    assert 'no checkpoint at' in error_of(capsys, 'convert_weights.py', 'none.pth', 'x.pth')
+    assert 'must end in' in error_of(capsys, 'convert_weights.py', 'theirs.pth', 'x.onnx')
+    torch.save({'fc.weight': torch.zeros(2)}, 'resnet.pth')
+    assert 'not recognised' in error_of(capsys, 'convert_weights.py', 'resnet.pth', 'x.pth')
+    theirs['decoder.enc_score_head.bias'][3] = float('nan')
+    torch.save(theirs, 'nan.pth')
+    assert 'NaN' in error_of(capsys, 'convert_weights.py', 'nan.pth', 'x.pth')
+    assert not list(tmp_path.glob('x.pth*'))
 
 
 def run_tool(tool, *args):
