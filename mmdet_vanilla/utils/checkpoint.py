@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 import torch
+from mmengine.logging import HistoryBuffer
 
 from .errors import UserError
 from .weights import unwrap_state_dict
@@ -25,6 +26,7 @@ _ALLOWED_GLOBALS = {
         'complex',
         'bytearray',
     },
+    '__builtin__': {'set', 'frozenset', 'slice', 'complex', 'bytearray'},
     '_codecs': {'encode'},
     'argparse': {'Namespace'},
     'mmengine.logging.history_buffer': {'HistoryBuffer'},
@@ -52,8 +54,17 @@ class UnsafeCheckpointError(CheckpointError):
     """A checkpoint needs code or objects that are not on the allow-list."""
 
 
+def _history_buffer_method(owner: type, name: str) -> Any:
+    """Stands for ``getattr``, by which a HistoryBuffer names its statistics methods."""
+    if owner is not HistoryBuffer or name.startswith('_'):
+        raise UnsafeCheckpointError(f'getattr({owner!r}, {name!r})')
+    return getattr(HistoryBuffer, name)
+
+
 class _RestrictedUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in (('builtins', 'getattr'), ('__builtin__', 'getattr')):
+            return _history_buffer_method
         storage = module == 'torch' and name.endswith('Storage') and '.' not in name
         dtype = module == 'torch' and isinstance(getattr(torch, name, None), torch.dtype)
         numpy_dtype = module == 'numpy.dtypes' and name.endswith('DType') and '.' not in name

@@ -45,6 +45,19 @@ def test_code_is_not_run(tmp_path, zipped):
     assert not marker.exists()
 
 
+class Getattr:
+    """Reaches for a method that runs code."""
+
+    def __reduce__(self):
+        return getattr, (HistoryBuffer, '__init__')
+
+
+def test_getattr_reaches_only_what_a_history_buffer_needs(tmp_path):
+    torch.save(dict(b=Getattr()), tmp_path / 'x.pth')
+    with pytest.raises(UnsafeCheckpointError, match='getattr'):
+        read_checkpoint(tmp_path / 'x.pth')
+
+
 def test_plain_pickle_is_not_run(tmp_path):
     path, marker = tmp_path / 'evil.pth', tmp_path / 'marker'
     path.write_bytes(pickle.dumps(Evil(marker)))
