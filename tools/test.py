@@ -26,6 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('config', help='path of the config')
     parser.add_argument('checkpoint', help='path or URL of the checkpoint')
     parser.add_argument('--fuse', action='store_true', help='evaluate the fused (deploy) form')
+    parser.add_argument('--tta', action='store_true', help='augment the test images')
     parser.add_argument('--out', metavar='FILE.pkl', help='write the detections to a pickle file')
     parser.add_argument('--show', action='store_true', help='show the detections in windows')
     parser.add_argument('--show-dir', help='folder for pictures of the detections')
@@ -51,6 +52,11 @@ def main() -> None:
         cfg.custom_hooks = [
             hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'EMAHook'
         ] + [dict(type='SwitchToDeployHook')]
+    if args.tta:
+        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+            raise PreflightError(f'--tta needs tta_model and tta_pipeline in {args.config}.')
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+        cfg.model = dict(**cfg.tta_model, module=cfg.model)
     if args.show or args.show_dir:
         cfg = trigger_visualization_hook(cfg, args)
 

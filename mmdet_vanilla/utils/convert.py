@@ -194,24 +194,26 @@ def _convert_vanillanet(state: Mapping[str, Tensor]) -> Conversion:
     from mmdet_vanilla.models import VanillaNet
 
     backbone, dropped = select_vanillanet_backbone(state)
-    kernels = [
-        t.shape[-1] for k, t in backbone.items() if k.endswith(('stem2.2.weight', 'stem.1.weight'))
-    ]
-    closest = None
+    deploy = 'stem.0.weight' in backbone
+    activation = backbone.get('stem.1.weight' if deploy else 'stem2.2.weight')
+    act_num = 3 if activation is None else activation.shape[-1] // 2
+    family = {}
     for arch in VanillaNet.arch_zoo:
         with torch.device('meta'):
-            model = VanillaNet(
-                arch, act_num=kernels[0] // 2 if kernels else 3, deploy='stem.0.weight' in state
-            )
-        expected = {k: _shape(t) for k, t in model.state_dict().items()}
-        if expected == {k: _shape(t) for k, t in backbone.items()}:
-            left_out = {name: "the classifier's" for name in dropped}
-            return Conversion('a VanillaNet', 'VanillaNet', backbone, arch, left_out)
-        common = sum(_shape(t) == expected.get(k) for k, t in backbone.items())
-        if closest is None or common - len(expected) > closest[0]:
-            closest = common - len(expected), arch, expected
-    _compare(backbone, closest[2], f'VanillaNet-{closest[1]}, the most similar one', [])
-    raise AssertionError('unreachable: the weights equal an arch that was compared')
+            model = VanillaNet(arch, act_num=act_num, deploy=deploy)
+        family[arch] = {name: _shape(tensor) for name, tensor in model.state_dict().items()}
+    arch, expected = _most_similar(backbone, family)
+    _fill_counters(backbone, expected)
+    _compare(backbone, expected, f'VanillaNet-{arch}, the most similar one', [])
+    left_out = {name: "the classifier's" for name in dropped}
+    return Conversion('a VanillaNet', 'VanillaNet', backbone, arch, left_out)
+
+
+def _most_similar(state: Mapping[str, Tensor], family: Mapping[str, dict]) -> tuple[str, dict]:
+    """The first member of a family with the fewest differences in names and shapes."""
+    shapes = {(name, _shape(tensor)) for name, tensor in state.items()}
+    name = min(family, key=lambda member: len(shapes ^ set(family[member].items())))
+    return name, family[name]
 
 
 def _find_config(config: str | os.PathLike) -> str:
@@ -243,14 +245,8 @@ def _pick_config(ours: Mapping[str, Tensor], version: int | None) -> tuple[str, 
     """The config of the family whose model has these names and shapes, or the most similar one."""
     vanilla = any(name.startswith('backbone.stem1.') for name in ours)
     pattern = f'rtdetr{"v2" if version == 2 else ""}_{"vanillanet" if vanilla else "r"}*_coco.py'
-    shapes = {name: _shape(tensor) for name, tensor in ours.items()}
-    best = None
-    for path in sorted(glob.glob(os.path.join(config_dir(), pattern)), key=len):
-        expected = _config_shapes(path)
-        different = len(set(shapes.items()) ^ set(expected.items()))
-        if best is None or different < best[0]:
-            best = different, os.path.basename(path), expected
-    return best[1], best[2]
+    paths = sorted(glob.glob(os.path.join(config_dir(), pattern)), key=len)
+    return _most_similar(ours, {os.path.basename(path): _config_shapes(path) for path in paths})
 
 
 def _fill_counters(ours: dict[str, Tensor], expected: Mapping[str, tuple]) -> None:

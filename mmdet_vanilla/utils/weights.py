@@ -74,7 +74,7 @@ def select_vanillanet_backbone(
 
 def check_weights(
     model: nn.Module, state: Mapping[str, Tensor], source: str, least_share: float = 1.0
-) -> None:
+) -> list[str]:
     """Loads what fits and checks that it is enough.
 
     Args:
@@ -83,6 +83,9 @@ def check_weights(
         source: Where they come from, for the message.
         least_share: Share of the model's tensors that must be found with their shape, 0..1. At 1,
             ``state`` must not hold anything else either.
+
+    Returns:
+        Names of the model's tensors that the weights do not fill.
 
     Raises:
         WeightsError: If fewer fit. The message lists what is missing, unexpected or of another
@@ -112,6 +115,7 @@ def check_weights(
             )
             + '. Use the config that the checkpoint was trained with.'
         )
+    return missing + mismatched
 
 
 def _shorten(names: list[str], most: int = 4) -> str:

@@ -89,9 +89,9 @@ def test_train_resume_test_and_detect(tmp_path):
     checkpoint = run / 'epoch_2.pth'
 
     config = run / 'rtdetr_vanillanet6_coco.py'  # as dumped: must build again
-    for fuse in ([], ['--fuse']):
-        out = run / f'test{len(fuse)}'
-        call(tmp_path, 'test.py', config, checkpoint, '--work-dir', out, *fuse)
+    for options in ([], ['--fuse', '--tta']):
+        out = run / f'test{len(options)}'
+        call(tmp_path, 'test.py', config, checkpoint, '--work-dir', out, *options)
         metrics = json.loads(next(out.glob('*/*.json')).read_text())
         assert 0 <= metrics['coco/bbox_mAP'] <= metrics['coco/bbox_mAP_50'] <= 1
 

@@ -52,6 +52,13 @@ def test_every_official_vanillanet_name(golden, arch, wrapped):
         VanillaNet(arch).load_state_dict(state, assign=True)
 
 
+def test_counters_may_be_absent():
+    state = VanillaNet('5', act_num=4).state_dict()
+    plain = {k: v for k, v in state.items() if not k.endswith('num_batches_tracked')}
+    assert convert_state_dict(plain)[:2] == ('VanillaNet', '5')
+    VanillaNet('5', act_num=4).load_state_dict(convert_state_dict(plain)[2])
+
+
 def test_round_trip_is_bit_exact(golden):
     theirs = golden.state_dict('rtdetr_r18vd')
     counters = {k for k in golden.keys('rtdetr_r18vd') if k.endswith('num_batches_tracked')}
@@ -146,16 +153,18 @@ def transformers_model(v2, backbone, **kwargs):
     transformers = pytest.importorskip('transformers')
     prefix = 'RTDetrV2' if v2 else 'RTDetr'
     small = backbone in ('r18', 'r34')
+    if backbone == 'r101':
+        kwargs |= dict(encoder_hidden_dim=384, encoder_ffn_dim=2048, decoder_in_channels=[384] * 3)
     config = getattr(transformers, f'{prefix}Config')(
         backbone_config=transformers.RTDetrResNetConfig(
-            depths=[2, 2, 2, 2] if backbone == 'r18' else [3, 4, 6, 3],
+            depths=dict(r18=[2, 2, 2, 2], r101=[3, 4, 23, 3]).get(backbone, [3, 4, 6, 3]),
             hidden_sizes=[64, 128, 256, 512] if small else [256, 512, 1024, 2048],
             layer_type='basic' if small else 'bottleneck',
             out_features=['stage2', 'stage3', 'stage4'],
         ),
         encoder_in_channels=[128, 256, 512] if small else [512, 1024, 2048],
         hidden_expansion=0.5 if small else 1.0,
-        decoder_layers=dict(r18=3, r34=4, r50=6)[backbone],
+        decoder_layers=dict(r18=3, r34=4).get(backbone, 6),
         num_labels=80,
         **kwargs,
     )
@@ -170,6 +179,7 @@ def transformers_model(v2, backbone, **kwargs):
         pytest.param(False, 'r34', marks=pytest.mark.slow),
         pytest.param(False, 'r50', marks=pytest.mark.slow),
         pytest.param(True, 'r50', marks=pytest.mark.slow),
+        pytest.param(False, 'r101', marks=pytest.mark.slow),
     ],
 )
 def test_transformers_computes_the_same(v2, backbone):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmdet_vanilla.utils.weights import check_weights, unwrap_state_dict
+
+from .detector_of import detector_of
 
 
 @HOOKS.register_module()
@@ -24,11 +25,15 @@ class CheckCheckpointHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Checks the weights that are about to be loaded."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = detector_of(runner)
         fine_tuning = runner._train_loop is not None and not runner._resume
-        check_weights(
+        left_new = check_weights(
             model,
             unwrap_state_dict(checkpoint),
             source=str(runner._load_from),
             least_share=0.5 if fine_tuning else 1.0,
         )
+        if left_new:
+            runner.logger.warning(
+                f'{runner._load_from} does not fill these, which stay new: {", ".join(left_new)}'
+            )

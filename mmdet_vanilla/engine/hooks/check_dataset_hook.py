@@ -5,11 +5,12 @@ from __future__ import annotations
 from mmdet.registry import HOOKS
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmdet_vanilla.utils.errors import UserError
+
+from .detector_of import detector_of
 
 
 class DatasetError(UserError, ValueError):
@@ -56,7 +57,7 @@ class CheckDatasetHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Checks the data sets of the loops that this run has built."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = detector_of(runner)
         loops = dict(
             training=runner._train_loop, validation=runner._val_loop, test=runner._test_loop
         )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmdet_vanilla.models import RTDETR
 from mmdet_vanilla.utils.convert import is_foreign, rename_to_ours
+
+from .detector_of import detector_of
 
 
 @HOOKS.register_module()
@@ -20,7 +21,7 @@ class ConvertCheckpointHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Replaces foreign contents by a state dict of ours."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = detector_of(runner)
         if not isinstance(model, RTDETR) or not is_foreign(checkpoint):
             return
         source, state, left_out = rename_to_ours(checkpoint)

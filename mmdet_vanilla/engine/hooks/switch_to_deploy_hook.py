@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmdet_vanilla.models.layers.reparam import switch_to_deploy
+
+from .detector_of import detector_of
 
 
 @HOOKS.register_module()
@@ -19,6 +20,6 @@ class SwitchToDeployHook(Hook):
 
     def before_test(self, runner: Runner) -> None:
         """Fuses the model in place."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = detector_of(runner)
         switch_to_deploy(model)
         runner.logger.info('Testing the fused (deploy) form of the model.')
