@@ -53,7 +53,7 @@ test-openmmlab: setup
 	    -r requirements/openmmlab.txt
 	"$(OPENMMLAB_VENV)/bin/python" -m pip install -c requirements/openmmlab.txt \
 	    -r requirements/runtime.txt -r requirements/tests.txt
-	PYTHONPATH=. "$(OPENMMLAB_VENV)/bin/python" -m pytest
+	PYTHONPATH="$(CURDIR)" "$(OPENMMLAB_VENV)/bin/python" -m pytest
 
 format: setup
 	$(RUN) -m ruff check --fix .
