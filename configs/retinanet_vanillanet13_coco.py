@@ -1,5 +1,6 @@
 # RetinaNet on VanillaNet-13 as the VanillaNet authors trained it (their object_detection folder):
-# AdamW 8e-5, 12 epochs, total batch 32, short side 480 to 1024.
+# AdamW 8e-5, 12 epochs, total batch 32, short side 480 to 1024; but without their layer-wise decay
+# of the learning rate, and from scratch unless model.backbone.init_cfg names their weights.
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     'mmdet::_base_/datasets/coco_detection.py',

@@ -69,8 +69,9 @@ def main() -> None:
         content = dict(ema=dict(module=state), model=state)
     else:
         content = dict(state_dict=state, meta=dict(mmdet_vanilla_version=mmdet_vanilla.__version__))
-        if 'dataset_meta' in foreign.get('meta', {}):
-            content['meta']['dataset_meta'] = foreign['meta']['dataset_meta']
+        dataset_meta = (foreign.get('meta') or {}).get('dataset_meta')
+        if dataset_meta:
+            content['meta']['dataset_meta'] = dataset_meta
         elif result.num_classes == 80:
             from mmdet.datasets import CocoDataset
 

@@ -14,7 +14,7 @@ from mmdet_vanilla.models import switch_to_deploy
 from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
 from mmdet_vanilla.utils.cli import run
 from mmdet_vanilla.utils.preflight import PreflightError, load_config, require_file
-from mmdet_vanilla.utils.weights import check_weights, unwrap_state_dict
+from mmdet_vanilla.utils.weights import load_weights
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,9 +37,14 @@ def main() -> None:
     cfg = load_config(args.config)
     if '://' not in args.weights:
         require_file(args.weights, 'checkpoint')
-    inferencer = DetInferencer(cfg, args.weights, device=args.device)
-    # DetInferencer only warns of weights that do not fit.
-    check_weights(inferencer.model, unwrap_state_dict(fetch_checkpoint(args.weights)), args.weights)
+    # DetInferencer would unpickle the file, and only warn of weights that do not fit.
+    checkpoint = fetch_checkpoint(args.weights)
+    inferencer = DetInferencer(cfg, device=args.device)
+    load_weights(inferencer.model, checkpoint, args.weights)
+    dataset_meta = (checkpoint.get('meta') or {}).get('dataset_meta')
+    if dataset_meta:
+        meta = {**inferencer.model.dataset_meta, **dataset_meta}
+        inferencer.model.dataset_meta = inferencer.visualizer.dataset_meta = meta
     if args.fuse:
         switch_to_deploy(inferencer.model)
     inferencer(

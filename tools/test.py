@@ -46,12 +46,10 @@ def main() -> None:
         require_file(args.checkpoint, 'checkpoint')
     check_data_files(cfg, ('test',))
     cfg.load_from = args.checkpoint
-    if args.fuse:
-        # A checkpoint's weights are the averaged ones already; EMAHook would keep a second,
-        # unfused model and exchange tensors with it.
-        cfg.custom_hooks = [
-            hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'EMAHook'
-        ] + [dict(type='SwitchToDeployHook')]
+    # A checkpoint's weights are the averaged ones already; EMAHook would keep a second, unfused
+    # model and exchange tensors with it.
+    hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'EMAHook']
+    cfg.custom_hooks = hooks + ([dict(type='SwitchToDeployHook')] if args.fuse else [])
     if args.tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             raise PreflightError(f'--tta needs tta_model and tta_pipeline in {args.config}.')

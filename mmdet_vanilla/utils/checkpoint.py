@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import zipfile
@@ -11,6 +12,7 @@ from urllib.parse import urlparse
 
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
 
 from .errors import UserError
 from .weights import unwrap_state_dict
@@ -151,10 +153,25 @@ def fetch_checkpoint(source: str | os.PathLike) -> dict:
         return read_checkpoint(source)
     folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
     os.makedirs(folder, exist_ok=True)
-    path = os.path.join(folder, os.path.basename(url.path))
+    # Many files are called model.pth.
+    digest = hashlib.sha256(source.encode()).hexdigest()[:12]
+    path = os.path.join(folder, f'{digest}-{os.path.basename(url.path)}')
     if not os.path.isfile(path):
         torch.hub.download_url_to_file(source, path)
     return read_checkpoint(path)
+
+
+def restrict_mmengine_loading() -> None:
+    """Makes mmengine load local files and URLs by :func:`fetch_checkpoint` in this process.
+
+    mmengine itself unpickles: OpenMMLab's always, the maintained fork where ``weights_only`` fails.
+    """
+
+    def load(filename: str, map_location: Any = None) -> dict:
+        return fetch_checkpoint(filename)
+
+    for prefix in ('', 'http://', 'https://'):
+        CheckpointLoader.register_scheme(prefix, load, force=True)
 
 
 def find_checkpoint(source: str | os.PathLike) -> str:

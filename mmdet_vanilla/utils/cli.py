@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from mmengine.config import Config, DictAction
 
+from .checkpoint import restrict_mmengine_loading
 from .errors import UserError
 
 
@@ -32,6 +33,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help='override settings of the config, e.g. train_dataloader.batch_size=8 or key="[a,b]"',
     )
     parser.add_argument(
+        '--trust-checkpoint',
+        action='store_true',
+        help='unpickle checkpoints without restrictions, which runs whatever code they hold',
+    )
+    parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='of the job'
     )
     # torch.distributed.launch passes this one; torchrun sets LOCAL_RANK instead.
@@ -40,6 +46,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def apply_run_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Applies the options of :func:`add_run_arguments` to a config."""
+    if not args.trust_checkpoint:
+        restrict_mmengine_loading()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
     if args.work_dir is not None:

@@ -62,8 +62,9 @@ def convert_state_dict(
     Args:
         foreign: Contents of a checkpoint, or a state dict.
         config: Config that the weights are for: a path, or the name of a file under ``configs/``.
-            By default the config is picked by the names and shapes of the weights. Bilinear and
-            discrete sampling have the same weights: bilinear is picked.
+            By default the config is picked by the names and shapes of the weights, which leave
+            some open: bilinear sampling is picked and not discrete, VanillaNet-13 1.5x and not its
+            form with adaptive pooling, and for weights of this package RT-DETR and not v2.
 
     Returns:
         ``(config_name, state_dict)``, where the model of ``configs/<config_name>`` loads
@@ -93,18 +94,14 @@ def convert(
             on it are then left out of the result.
     """
     state = unwrap_state_dict(foreign)
-    bad = [name for name, tensor in state.items() if not _is_finite(tensor)]
-    if bad:
-        raise WeightsError(f'{len(bad)} tensors hold NaN or infinity, e.g. {bad[0]}.')
     if 'stem1.0.weight' in state or 'stem.0.weight' in state:
-        return _convert_vanillanet(state)
+        return _convert_vanillanet(state, config)
 
     renamed = _rename(state)
     ours, left_out = renamed.state_dict, renamed.left_out
-    if config is None:
-        name, expected = _pick_config(ours, renamed.version)
-    else:
-        name, expected = os.path.basename(os.fspath(config)), _config_shapes(_find_config(config))
+    path = _pick_config(ours, renamed.version) if config is None else _find_config(config)
+    name, expected = os.path.basename(path), _config_shapes(path)
+    _compare_points(renamed.points, path)
     result = Conversion(renamed.source, name, ours, left_out=left_out)
     _fill_counters(ours, expected)
     if other_classes:
@@ -116,8 +113,31 @@ def convert(
     return result
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+def _require_finite(state: Mapping[str, Tensor]) -> None:
+    bad = [
+        name
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
+    ]
+    if bad:
+        raise WeightsError(f'{len(bad)} tensors hold NaN or infinity, e.g. {bad[0]}.')
+
+
+def _compare_points(points: tuple[int, ...] | None, path: str) -> None:
+    """Different numbers of points per level can have the same shapes."""
+    if points is None:
+        return
+    expected = Config.fromfile(path).model.bbox_head.get('num_points', 4)
+    if isinstance(expected, int):
+        expected = (expected,) * len(points)
+    else:
+        expected = tuple(n for n in expected for _ in range(n))
+    if points != expected:
+        raise WeightsError(
+            f'the levels of the sampling points have {points} points in the weights (by '
+            f'num_points_scale) and {expected} in {os.path.basename(path)}: give a config with '
+            'their num_points.'
+        )
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
@@ -136,6 +156,7 @@ class _Renamed:
     version: int | None  # of RT-DETR, None where the names do not say
     state_dict: dict[str, Tensor]
     left_out: dict[str, str]
+    points: tuple[int, ...] | None = None  # of every sampling point: how many its level has
 
 
 def is_foreign(checkpoint: Mapping) -> bool:
@@ -162,6 +183,7 @@ def rename_to_ours(checkpoint: Mapping) -> tuple[str, dict[str, Tensor], dict[st
 
 def _rename(state: Mapping[str, Tensor]) -> _Renamed:
     if any(name.startswith('bbox_head.') for name in state):
+        _require_finite(state)
         return _Renamed('a detector of this package', None, dict(state), {})
     source = 'the authors'
     if transformers_names.is_transformers(state):
@@ -179,26 +201,41 @@ def _rename(state: Mapping[str, Tensor]) -> _Renamed:
             "(stem1...) or this package's (bbox_head...); "
             f'got {", ".join(list(state)[:4])}, ...'
         )
-    ours, left_out = {}, {}
+    ours, left_out, points = {}, {}, None
     for name, tensor in state.items():
         if is_computed(name):
             left_out[name] = 'computed by the model'
+            if name.endswith('num_points_scale'):
+                points = tuple((1 / tensor.flatten().double()).round().long().tolist())
         else:
             # A name that is not known stays, to be reported as unexpected.
             ours[from_official(name) or name] = tensor
     title = f'RT-DETR{"v2" if version == 2 else ""} of {source}'
-    return _Renamed(title, version, ours, left_out)
+    # The anchors among what was left out are infinite where they are not valid.
+    _require_finite(ours)
+    return _Renamed(title, version, ours, left_out, points)
 
 
-def _convert_vanillanet(state: Mapping[str, Tensor]) -> Conversion:
+def _convert_vanillanet(
+    state: Mapping[str, Tensor], config: str | os.PathLike | None
+) -> Conversion:
     from mmdet_vanilla.models import VanillaNet
 
+    _require_finite(state)
     backbone, dropped = select_vanillanet_backbone(state)
+    archs = list(VanillaNet.arch_zoo)
+    if config is not None:
+        cfg = Config.fromfile(_find_config(config)).model.backbone
+        if cfg.type != 'VanillaNet' or cfg.arch not in VanillaNet.arch_zoo:
+            raise WeightsError(
+                f'the weights are of a VanillaNet, the backbone of {config} is {dict(cfg)}.'
+            )
+        archs = [cfg.arch]
     deploy = 'stem.0.weight' in backbone
     activation = backbone.get('stem.1.weight' if deploy else 'stem2.2.weight')
     act_num = 3 if activation is None else activation.shape[-1] // 2
     family = {}
-    for arch in VanillaNet.arch_zoo:
+    for arch in archs:
         with torch.device('meta'):
             model = VanillaNet(arch, act_num=act_num, deploy=deploy)
         family[arch] = {name: _shape(tensor) for name, tensor in model.state_dict().items()}
@@ -241,12 +278,12 @@ def _config_shapes(path: str) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def _pick_config(ours: Mapping[str, Tensor], version: int | None) -> tuple[str, dict]:
-    """The config of the family whose model has these names and shapes, or the most similar one."""
+def _pick_config(ours: Mapping[str, Tensor], version: int | None) -> str:
+    """Path of the config of the family whose model has these names and shapes, or nearly."""
     vanilla = any(name.startswith('backbone.stem1.') for name in ours)
     pattern = f'rtdetr{"v2" if version == 2 else ""}_{"vanillanet" if vanilla else "r"}*_coco.py'
     paths = sorted(glob.glob(os.path.join(config_dir(), pattern)), key=len)
-    return _most_similar(ours, {os.path.basename(path): _config_shapes(path) for path in paths})
+    return _most_similar(ours, {path: _config_shapes(path) for path in paths})[0]
 
 
 def _fill_counters(ours: dict[str, Tensor], expected: Mapping[str, tuple]) -> None:

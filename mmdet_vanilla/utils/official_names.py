@@ -7,9 +7,12 @@ which got the names that v2 gave them. The backbone is mmdet's ResNet and keeps 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
+
+from .weights import WeightsError
 
 # (pattern of the authors' name, ours); the first that matches the start of a name applies.
 _RULES = [
@@ -121,18 +124,21 @@ def to_official(name: str, version: int = 1) -> str | None:
     return name if name.startswith('backbone.') else None
 
 
-def to_official_state_dict(state: Mapping[str, Tensor], version: int = 1) -> dict[str, Tensor]:
+def to_official_state_dict(
+    state: Mapping[str, Tensor], version: int = 1, num_points: int | Sequence[int] = 4
+) -> dict[str, Tensor]:
     """Our RT-DETR's tensors under the authors' names.
 
     Args:
         state: State dict of an :class:`RTDETR` in the training form.
         version: 1 for RT-DETR, 2 for RT-DETRv2.
+        num_points: Sampling points, of every level or one number for all. RT-DETRv2 stores them.
 
     Returns:
-        Tensors by the authors' names, without the buffers that their code computes by itself.
+        Tensors by the authors' names: all that their model for 640x640 pixels loads strictly.
 
     Raises:
-        ValueError: If a name is not one of an RT-DETR.
+        WeightsError: If a name is not one of an RT-DETR.
     """
     # Their ResNet-50 and -101 have frozen normalisation, which counts no batches.
     frozen = any(name.startswith('backbone.layer1.0.conv3.') for name in state)
@@ -142,6 +148,29 @@ def to_official_state_dict(state: Mapping[str, Tensor], version: int = 1) -> dic
             continue
         official = to_official(name, version)
         if official is None:
-            raise ValueError(f'{name} is not a parameter of an RT-DETR.')
+            raise WeightsError(f'{name} is not a parameter of an RT-DETR.')
         renamed[official] = tensor
+    if version == 2:
+        renamed.update(_v2_buffers(renamed, num_points))
     return renamed
+
+
+def _v2_buffers(
+    official: Mapping[str, Tensor], num_points: int | Sequence[int]
+) -> dict[str, Tensor]:
+    """Buffers that RT-DETRv2 keeps in its state dict, for 640x640 pixels and strides 8, 16, ..."""
+    from mmdet_vanilla.models.dense_heads.rtdetr_head import generate_anchors
+
+    num_levels = sum(
+        name.endswith('conv.weight') for name in official if 'decoder.input_proj' in name
+    )
+    points = [num_points] * num_levels if isinstance(num_points, int) else list(num_points)
+    shapes = [(640 // stride, 640 // stride) for stride in (8 * 2**i for i in range(num_levels))]
+    anchors, valid = generate_anchors(shapes)
+    scale = torch.cat([torch.full((n,), 1 / n) for n in points])
+    buffers = {'decoder.anchors': anchors[None], 'decoder.valid_mask': valid[None]}
+    for name in official:
+        if name.endswith('cross_attn.sampling_offsets.weight'):
+            attention = name.removesuffix('sampling_offsets.weight')
+            buffers[f'{attention}num_points_scale'] = scale
+    return buffers

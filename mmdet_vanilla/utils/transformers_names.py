@@ -52,8 +52,8 @@ _RULES = [
 ]
 _KIND = dict(convolution='conv', normalization='norm')
 
-# Copies of model.decoder.class_embed and bbox_embed.
-_TIED = re.compile(r'(class_embed|bbox_embed)\.')
+# Copies of model.decoder.class_embed and bbox_embed, as transformers saves tied tensors.
+_TIED = re.compile(r'(?=class_embed\.|bbox_embed\.)')
 
 
 def is_transformers(state: Mapping[str, Tensor]) -> bool:
@@ -88,7 +88,8 @@ def _layer_name(name: str) -> str:
 def to_official_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Renames the tensors of a ``transformers`` RT-DETR to the authors' names.
 
-    The separate projections of query, key and value become one ``in_proj``.
+    The separate projections of query, key and value become one ``in_proj``, and the copies of the
+    prediction heads that ``transformers`` saves beside them are dropped.
 
     Args:
         state: State dict of ``RTDetrForObjectDetection`` or ``RTDetrV2ForObjectDetection``.
@@ -97,9 +98,13 @@ def to_official_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         Tensors by the authors' names; names that are not known are kept as they are.
     """
     renamed, projections = {}, {}
+    state = dict(state)
+    for name in [name for name in state if _TIED.match(name)]:
+        # A copy that differs from its original stays, to be reported.
+        original = state.setdefault(f'model.decoder.{name}', state[name])
+        if original is state[name] or torch.equal(original, state[name]):
+            del state[name]
     for name, tensor in state.items():
-        if _TIED.match(name):
-            continue
         official = name
         for pattern, ours in _RULES:
             match = re.match(pattern, name)

@@ -31,6 +31,10 @@ def unwrap_state_dict(checkpoint: Mapping) -> dict[str, Tensor]:
     Raises:
         WeightsError: If there is no state dict in it.
     """
+    if not isinstance(checkpoint, Mapping):
+        raise WeightsError(
+            f'no state dict found: expected a dict, got a {type(checkpoint).__name__}.'
+        )
     for path in _WEIGHT_KEYS:
         found = checkpoint
         for key in path:
@@ -38,13 +42,15 @@ def unwrap_state_dict(checkpoint: Mapping) -> dict[str, Tensor]:
         if isinstance(found, Mapping) and found:
             checkpoint = found
             break
-    state = {k: v for k, v in checkpoint.items() if isinstance(v, Tensor)}
+    state = {k: v for k, v in checkpoint.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if not state or len(state) != len(checkpoint):
         raise WeightsError(
             f'no state dict found: expected tensors by name, at the top level or under '
             f'{", ".join(".".join(path) for path in _WEIGHT_KEYS)}; '
             f'got the keys {", ".join(map(str, list(checkpoint)[:8]))}.'
         )
+    if all(name.startswith('module.') for name in state):  # of a distributed model
+        state = {name.removeprefix('module.'): tensor for name, tensor in state.items()}
     return state
 
 
@@ -78,7 +84,7 @@ def check_weights(
     """Loads what fits and checks that it is enough.
 
     Args:
-        model: The model; a fused one also takes weights of its training form.
+        model: The model; fused parts that load their training form take weights of it.
         state: Tensors by name.
         source: Where they come from, for the message.
         least_share: Share of the model's tensors that must be found with their shape, 0..1. At 1,
@@ -116,6 +122,22 @@ def check_weights(
             + '. Use the config that the checkpoint was trained with.'
         )
     return missing + mismatched
+
+
+def load_weights(model: nn.Module, checkpoint: Mapping, source: str) -> None:
+    """Loads a checkpoint that must fit exactly; fuses the model first if the weights are fused.
+
+    Args:
+        model: The model, in its training form.
+        checkpoint: Contents of the checkpoint.
+        source: Where it comes from, for the message.
+
+    Raises:
+        WeightsError: If the weights belong to another model.
+    """
+    if (checkpoint.get('meta') or {}).get('deploy'):
+        model.switch_to_deploy()
+    check_weights(model, unwrap_state_dict(checkpoint), source)
 
 
 def _shorten(names: list[str], most: int = 4) -> str:

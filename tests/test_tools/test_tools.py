@@ -257,6 +257,30 @@ def test_other_number_of_classes(coco, capsys):
     assert 'has 80 classes, but model.bbox_head.num_classes is 3' in error
 
 
+class Evil:
+    """Creates a file when it is unpickled."""
+
+    def __reduce__(self):
+        return open, ('marker', 'w')
+
+
+@pytest.mark.parametrize(
+    'args',
+    [
+        ('train.py', COCO_CONFIG, '--cfg-options', *SMALL, 'load_from=evil.pth'),
+        ('train.py', COCO_CONFIG, '--resume', 'evil.pth', '--cfg-options', *SMALL),
+        ('test.py', COCO_CONFIG, 'evil.pth', '--cfg-options', *SMALL),
+        ('image_demo.py', 'data', COCO_CONFIG, '--weights', 'evil.pth'),
+        ('convert_weights.py', 'evil.pth', 'x.pth'),
+    ],
+    ids=lambda args: args[0],
+)
+def test_code_in_a_checkpoint_is_not_run(coco, capsys, args):
+    torch.save(dict(state_dict={'a': torch.zeros(1)}, evil=Evil()), 'evil.pth')
+    assert 'evil.pth holds' in error_of(capsys, *args)
+    assert not (coco / 'marker').exists()
+
+
 def test_checkpoint_of_another_model(coco, capsys):
     from mmdet_vanilla.models import VanillaNet
 

@@ -12,7 +12,10 @@ optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-4),
     clip_grad=dict(max_norm=0.1, norm_type=2),
     paramwise_cfg=dict(
-        custom_keys=dict(backbone=dict(lr_mult=0.1)), norm_decay_mult=0, bypass_duplicate=True
+        custom_keys=dict(backbone=dict(lr_mult=0.1)),
+        norm_decay_mult=0,
+        bias_decay_mult=0,
+        bypass_duplicate=True,
     ),
 )
 custom_hooks = [

@@ -6,6 +6,7 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmdet_vanilla.models.layers.reparam import switch_to_deploy
 from mmdet_vanilla.utils.weights import check_weights, unwrap_state_dict
 
 from .detector_of import detector_of
@@ -27,6 +28,8 @@ class CheckCheckpointHook(Hook):
         """Checks the weights that are about to be loaded."""
         model = detector_of(runner)
         fine_tuning = runner._train_loop is not None and not runner._resume
+        if (checkpoint.get('meta') or {}).get('deploy') and not fine_tuning:
+            switch_to_deploy(model)
         left_new = check_weights(
             model,
             unwrap_state_dict(checkpoint),

@@ -18,7 +18,8 @@ class ResNetVd(ResNetV1d):
     keep the identity. From ResNet-50 on, both compute the same.
 
     Args:
-        **kwargs: Arguments of ``ResNetV1d``.
+        depth: 18, 34, 50, 101 or 152.
+        **kwargs: Other Arguments of ``ResNetV1d``.
 
     Attributes:
         out_channels (tuple[int, ...]): Channels of every output.
@@ -28,8 +29,8 @@ class ResNetVd(ResNetV1d):
 
     deploy = False
 
-    def __init__(self, **kwargs) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, depth: int, **kwargs) -> None:
+        super().__init__(depth=depth, **kwargs)
         expansion = self.block.expansion
         self.out_channels = tuple(self.base_channels * 2**i * expansion for i in self.out_indices)
         strides = [4]

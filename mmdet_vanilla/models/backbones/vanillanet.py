@@ -217,7 +217,8 @@ class VanillaNet(BaseModule, Reparameterizable):
         norm_cfg: Config of the normalisation layers, BN or SyncBN.
         frozen_stages: 0 freezes the stem, k > 0 also the first k blocks, -1 nothing.
         norm_eval: Whether normalisation layers keep their statistics during training.
-        with_cp: Whether to recompute activations in the backward pass to save memory.
+        with_cp: Whether to recompute activations in the backward pass to save memory. As in mmdet,
+            running statistics are then updated twice a step unless ``norm_eval``.
         act_learn: Slope of the leaky ReLU inside the pairs of convolutions (the paper's lambda),
             0..1; pre-trained weights want 1. See :meth:`set_act_learn`.
         deploy: Whether to build the fused form. It loads fused weights, and weights of the training
@@ -279,6 +280,8 @@ class VanillaNet(BaseModule, Reparameterizable):
         dims, strides, ada_pool = self._parse_arch(arch, widen_factor)
         norm_cfg = dict(norm_cfg or dict(type='BN', eps=1e-6))
         depth = len(strides)
+        if act_num < 0:
+            raise ValueError(f'act_num={act_num}: expected 0 or more (the paper has 3).')
 
         self.in_channels = in_channels
         self.stem_channels = dims[0]
@@ -318,7 +321,12 @@ class VanillaNet(BaseModule, Reparameterizable):
 
         cumulative = [self.stem_stride * math.prod(strides[: i + 1]) for i in range(depth)]
         self.out_indices = self._parse_out_indices(out_indices, cumulative)
-        self.total_stride = cumulative[-1]
+        if not (self.out_indices or out_stem):
+            raise ValueError('out_indices=() without out_stem: the backbone would return nothing.')
+        # Blocks behind the last output keep their names for checkpoints, but never run.
+        self.num_used = max(self.out_indices, default=-1) + 1
+        self.stages[self.num_used :].requires_grad_(False)
+        self.total_stride = [self.stem_stride, *cumulative][self.num_used]
         self.out_channels = tuple(dims[i + 1] for i in self.out_indices)
         self.out_strides = tuple(cumulative[i] for i in self.out_indices)
         if out_stem:
@@ -444,12 +452,15 @@ class VanillaNet(BaseModule, Reparameterizable):
 
     def init_weights(self) -> None:
         """Initialises as the authors do, or from their classification checkpoint."""
-        if not (isinstance(self.init_cfg, Mapping) and self.init_cfg['type'] == 'Pretrained'):
+        init_cfg = self.init_cfg
+        if isinstance(init_cfg, Sequence) and len(init_cfg) == 1:
+            init_cfg = init_cfg[0]
+        if not (isinstance(init_cfg, Mapping) and init_cfg['type'] == 'Pretrained'):
             super().init_weights()
             return
-        source = self.init_cfg['checkpoint']
+        source = init_cfg['checkpoint']
         state, dropped = select_vanillanet_backbone(
-            fetch_checkpoint(source), self.init_cfg.get('prefix')
+            fetch_checkpoint(source), init_cfg.get('prefix')
         )
         try:
             self.load_state_dict(state)
@@ -485,13 +496,11 @@ class VanillaNet(BaseModule, Reparameterizable):
         else:
             x = self.stem2(_leaky(self.stem1(x), self.act_learn))
         outs = [x] if self.out_stem else []
-        for i, block in enumerate(self.stages):
+        for i, block in enumerate(self.stages[: self.num_used]):
             if self.with_cp and self.training and x.requires_grad:
                 x = checkpoint(block, x, use_reentrant=False)
             else:
                 x = block(x)
             if i in self.out_indices:
                 outs.append(x)
-            if i == self.out_indices[-1]:
-                break
         return tuple(outs)

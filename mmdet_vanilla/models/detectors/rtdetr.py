@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
@@ -57,6 +59,8 @@ class RTDETR(SingleStageDetector):
     def _neck_in_channels(self, neck: ConfigType) -> tuple[int, ...]:
         stated = neck.get('in_channels')
         actual = getattr(self.backbone, 'out_channels', None)
+        if not isinstance(actual, Sequence):  # some of mmdet's keep another number there
+            actual = None
         name = type(self.backbone).__name__
         if stated is None and actual is None:
             raise ValueError(

@@ -7,11 +7,13 @@ by rounded coordinates, which needs no ``grid_sample``.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from mmcv.ops import get_compiling_cuda_version
 from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 from torch import Tensor, nn
 
@@ -88,9 +90,17 @@ def deformable_attention(
     return out.reshape(n, heads * dim, num_queries).transpose(1, 2)
 
 
+@functools.cache
+def _has_cuda_operator() -> bool:
+    # mmcv may have been compiled for the CPU alone while torch has CUDA.
+    return get_compiling_cuda_version() != 'not available'
+
+
 def _cuda_operator_applies(value: Tensor, num_points: Sequence[int], method: str) -> bool:
     return (
         value.is_cuda
+        and _has_cuda_operator()
+        and value.dtype in (torch.float32, torch.float64, torch.float16)
         and method == 'bilinear'
         and len(set(num_points)) == 1
         and not torch.jit.is_tracing()
@@ -113,7 +123,8 @@ def _cuda_operator(
         starts,
         locations.unflatten(3, by_level).to(value.dtype).contiguous(),
         weights.unflatten(3, by_level).to(value.dtype).contiguous(),
-        64,
+        # Images per step: the operator wants a divisor of the batch.
+        math.gcd(len(value), 64),
     )
 
 
@@ -209,7 +220,14 @@ class DeformableAttention(nn.Module):
         boxes = reference_boxes[:, :, None, None]
         shift = offsets / self.points_of_level * boxes[..., 2:] * self.offset_scale
         locations = boxes[..., :2] + shift
+        # Half precision would round a position by more than a pixel.
+        dtype = torch.promote_types(value.dtype, torch.float32)
         out = deformable_attention(
-            value, spatial_shapes, locations.to(value.dtype), weights, self.num_points, self.method
+            value.to(dtype),
+            spatial_shapes,
+            locations.to(dtype),
+            weights.to(dtype),
+            self.num_points,
+            self.method,
         )
-        return self.output_proj(out)
+        return self.output_proj(out.to(query.dtype))

@@ -33,7 +33,15 @@ def fold_bn(state: StateDict, conv: str, bn: str, eps: float) -> tuple[Tensor, T
 
     Returns:
         Weight (out, in, kh, kw) and bias (out,), in the dtype of the given weight.
+
+    Raises:
+        ValueError: If the normalisation has no running statistics.
     """
+    if f'{bn}weight' in state and f'{bn}running_mean' not in state:
+        raise ValueError(
+            f'{bn.rstrip(".")} keeps no running statistics, so it cannot be folded into a '
+            'convolution: use batch normalisation (BN or SyncBN) in norm_cfg.'
+        )
     weight = state[f'{conv}weight']
     mean, var = state[f'{bn}running_mean'], state[f'{bn}running_var']
     scale = state[f'{bn}weight'] / torch.sqrt(var + eps)
@@ -90,7 +98,7 @@ class Reparameterizable(nn.Module):
         """Fuses this module and every module below it, in place; does nothing the second time."""
         if not self.deploy:
             self._check_fusible()
-            own = self.state_dict()
+            own = self.state_dict(keep_vars=True)
             like = next(t for name, t in own.items() if t.dim() == 4)
             memory_format = _memory_format(like)
             fused = self._fuse_state(own)
@@ -116,12 +124,16 @@ class Reparameterizable(nn.Module):
         if self.deploy:
             own = {k[len(prefix) :]: v for k, v in state_dict.items() if k.startswith(prefix)}
             if self._is_training_form(set(own)):
-                fused = self._fuse_state(own)
-                for name in own:
-                    if self._owns(name):
+                try:
+                    fused = self._fuse_state(own)
+                except KeyError:
+                    # Not all of it is there: torch reports what is missing and unexpected.
+                    fused = None
+                if fused is not None:
+                    for name in filter(self._owns, own):
                         del state_dict[prefix + name]
-                for name, value in fused.items():
-                    state_dict[prefix + name] = value
+                    for name, value in fused.items():
+                        state_dict[prefix + name] = value
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

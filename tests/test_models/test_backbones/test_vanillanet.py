@@ -239,8 +239,8 @@ def test_pretrained_official_checkpoint(tmp_path, key):
     state['cls1.2.weight'] = torch.zeros(5, 64, 1, 1)
     state['cls2.0.bias'] = torch.zeros(5)
     torch.save({key: state, 'epoch': 3} if key else state, tmp_path / 'official.pth')
-    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'official.pth'))
-    for deploy in (False, True):
+    cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'official.pth'))
+    for deploy, init_cfg in ((False, cfg), (True, cfg), (False, [cfg])):
         model = MODELS.build(
             dict(type='VanillaNet', widen_factor=1 / 64, init_cfg=init_cfg, deploy=deploy)
         ).eval()
@@ -273,6 +273,8 @@ def test_pretrained_checkpoint_of_another_model(tmp_path):
         (dict(arch='6', out_indices=(-5,)), 'out of range'),
         (dict(arch='6', out_indices=(1, 0)), 'ascending'),
         (dict(arch='6', out_indices=(3, -1)), 'ascending'),
+        (dict(arch='6', out_indices=()), 'would return nothing'),
+        (dict(arch='6', act_num=-1), 'act_num=-1'),
         (dict(arch='6', act_learn=1.5), 'act_learn=1.5 is outside 0..1'),
         (dict(arch='6', act_learn=-0.1), 'outside 0..1'),
         (dict(arch='6', frozen_stages=5), 'frozen_stages=5 is outside'),
@@ -286,6 +288,17 @@ def test_bad_arguments(kwargs, message):
 def test_deploy_needs_act_learn_one():
     with pytest.raises(RuntimeError, match='cannot fuse at act_learn=0.5'):
         VanillaNet('6', widen_factor=1 / 64, deploy=True, act_learn=0.5)
+
+
+def test_only_what_is_needed_runs():
+    model = tiny(out_indices=(0,)).train()
+    outs = model(torch.rand(2, 3, 16, 16))
+    assert [tuple(out.shape) for out in outs] == [(2, 16, 2, 2)]
+    outs[0].mean().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    assert not any(p.requires_grad for p in model.stages[1:].parameters())
+    model = tiny(out_indices=(), out_stem=True)
+    assert model.out_strides == (4,) and model(torch.rand(1, 3, 8, 8))[0].shape == (1, 8, 2, 2)
 
 
 def test_image_smaller_than_a_stride():

@@ -136,6 +136,10 @@ def test_backbone_that_does_not_state_its_channels():
     cfg['backbone'] = dict(type='ResNet', depth=18, out_indices=(1, 2, 3))
     with pytest.raises(ValueError, match='ResNet does not state its out_channels'):
         MODELS.build(cfg)
+    cfg['backbone'] = dict(type='EfficientNet', arch='b0', out_indices=(3, 4, 5))
+    cfg['neck']['in_channels'] = (40, 112, 320)
+    assert MODELS.build(cfg).neck.in_channels == (40, 112, 320)
+    cfg['backbone'] = dict(type='ResNet', depth=18, out_indices=(1, 2, 3))
     cfg['neck']['in_channels'] = (128, 256, 512)
     assert MODELS.build(cfg).neck.in_channels == (128, 256, 512)
 

@@ -84,6 +84,17 @@ def test_moving_the_box_moves_what_is_seen():
     assert differs.nonzero().flatten().tolist() == [8 + 6]
 
 
+def test_positions_are_not_rounded_to_half_precision():
+    attention = stand_in_weights(DeformableAttention(16, num_heads=4, num_levels=3))
+    query, memory = torch.randn(1, 20, 16), torch.randn(1, LENGTH, 16)
+    boxes = torch.rand(1, 20, 4) * 0.5 + 0.25
+    exact = attention(query, boxes, memory, SHAPES)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert (attention(query, boxes, memory, SHAPES) - exact).abs().max() < 0.05
+    half = attention.bfloat16()(query.bfloat16(), boxes, memory.bfloat16(), SHAPES)
+    assert half.dtype == torch.bfloat16 and (half - exact).abs().max() < 0.1
+
+
 @pytest.mark.parametrize(
     'kwargs, message',
     [

@@ -39,10 +39,25 @@ def test_fold_bn(bias):
     torch.testing.assert_close(nn.functional.conv2d(image, weight, folded_bias), bn(conv(image)))
 
 
-def test_requires_grad_survives():
-    block = BLOCKS['repvgg']().requires_grad_(False)
+@pytest.mark.parametrize('requires_grad', [True, False])
+def test_requires_grad_survives(requires_grad):
+    block = BLOCKS['repvgg']().requires_grad_(requires_grad)
     block.switch_to_deploy()
-    assert not any(p.requires_grad for p in block.parameters())
+    assert all(p.requires_grad == requires_grad and p.is_leaf for p in block.parameters())
+
+
+def test_other_normalisation_cannot_be_folded():
+    block = ConvNormAct(6, 8, 3, norm_cfg=dict(type='GN', num_groups=2))
+    with pytest.raises(ValueError, match='norm keeps no running statistics'):
+        block.switch_to_deploy()
+
+
+def test_half_of_a_training_form_is_reported_by_torch():
+    fused, state = BLOCKS['repvgg'](deploy=True), BLOCKS['repvgg']().state_dict()
+    del state['conv2.norm.running_var']
+    result = fused.load_state_dict(state, strict=False)
+    assert result.missing_keys == ['conv.weight', 'conv.bias']
+    assert 'conv1.conv.weight' in result.unexpected_keys
 
 
 def test_foreign_modules_with_the_method_are_fused():
