@@ -29,6 +29,7 @@ def main() -> None:
 
     model = init_detector(load_config(args.config), device='cpu', palette='random')
     check_weights(model, unwrap_state_dict(fetch_checkpoint(args.weights)), args.weights)
+    torch.manual_seed(0)
     image = torch.rand(1, 3, args.size, args.size, dtype=torch.float64)
     shape = (args.size, args.size)
     meta = dict(img_shape=shape, batch_input_shape=shape, ori_shape=shape, scale_factor=(1.0, 1.0))
