@@ -10,6 +10,7 @@ from mmengine.structures import InstanceData
 
 from mmdet_vanilla.models import VanillaNet, make_denoising_queries
 from mmdet_vanilla.utils import WeightsError, convert, convert_state_dict, to_official_state_dict
+from mmdet_vanilla.utils.checkpoint import find_checkpoint, read_checkpoint
 from mmdet_vanilla.utils.official_names import from_official, to_official
 from mmdet_vanilla.utils.transformers_names import to_official_names
 
@@ -247,6 +248,18 @@ def test_transformers_computes_the_same(v2, backbone):
     torch.testing.assert_close(boxes[-1], out.pred_boxes, atol=1e-4, rtol=1e-4)
 
 
+def test_a_folder_of_transformers(tmp_path):
+    theirs = transformers_model(False, 'r18')
+    theirs.save_pretrained(tmp_path / 'folder')
+    with pytest.raises(FileNotFoundError, match='no model.safetensors in the folder'):
+        find_checkpoint(tmp_path)
+    saved = read_checkpoint(find_checkpoint(tmp_path / 'folder'))
+    state = convert_state_dict(saved, 'rtdetr_r18vd_coco.py')[1]
+    expected = convert_state_dict(theirs.state_dict())[1]
+    assert set(state) == set(expected)
+    assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
+
+
 def test_projections_that_are_not_complete_stay():
     state = {'model.encoder.encoder.0.layers.0.self_attn.q_proj.weight': torch.zeros(2, 2)}
     assert list(to_official_names(state)) == ['encoder.encoder.0.layers.0.self_attn.q_proj.weight']
@@ -288,14 +301,17 @@ def test_transformers_makes_the_same_denoising_groups(counts):
     assert sorted(dn.positive.tolist()) == sorted(theirs)
 
 
-def test_transformers_computes_the_same_losses(tmp_path):
+@pytest.mark.parametrize(
+    'backbone, num_layers', [('r18', 3), pytest.param('r50', 6, marks=pytest.mark.slow)]
+)
+def test_transformers_computes_the_same_losses(tmp_path, backbone, num_layers):
     path = tmp_path / 'without_denoising.py'
     path.write_text(
-        f"_base_ = '{CONFIGS}/rtdetr_r18vd_coco.py'\n"
+        f"_base_ = '{CONFIGS}/rtdetr_{backbone}vd_coco.py'\n"
         'model = dict(bbox_head=dict(num_denoising=0))\n'
     )
     theirs = transformers_model(
-        False, 'r18', num_denoising=0, freeze_backbone_batch_norms=False, weight_loss_vfl=1.0
+        False, backbone, num_denoising=0, freeze_backbone_batch_norms=backbone == 'r50'
     ).double()
     with torch.no_grad():
         for param in theirs.parameters():
@@ -318,7 +334,8 @@ def test_transformers_computes_the_same_losses(tmp_path):
         samples.append(sample)
     losses = model.loss(image, samples)
     terms = dict(loss_vfl='loss_cls', loss_bbox='loss_bbox', loss_giou='loss_iou')
-    layers = {'': '', '_aux_0': 'd0.', '_aux_1': 'd1.', '_aux_2': 'enc_'}
+    layers = {f'_aux_{i}': f'd{i}.' for i in range(num_layers - 1)}
+    layers |= {'': '', f'_aux_{num_layers - 1}': 'enc_'}
     for suffix, prefix in layers.items():
         for term, name in terms.items():
             theirs_value = expected.loss_dict[term + suffix].item()
