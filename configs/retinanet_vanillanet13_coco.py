@@ -1,10 +1,11 @@
-# RetinaNet on VanillaNet-13 as the VanillaNet authors trained it (their object_detection folder):
-# AdamW 8e-5, 12 epochs, total batch 32, short side 480 to 1024; but without their layer-wise decay
-# of the learning rate, and from scratch unless model.backbone.init_cfg names their weights.
+# RetinaNet on VanillaNet-13 as the VanillaNet authors trained it, but from scratch unless
+# model.backbone.init_cfg names weights. Theirs are vanillanet_13_act_num_4_kd_pretrain.pth of the
+# release "ckpt" of https://github.com/huawei-noah/VanillaNet:
+#   --cfg-options model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint=FILE
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     'mmdet::_base_/datasets/coco_detection.py',
-    'mmdet::_base_/schedules/schedule_1x.py',
+    './_base_/schedules/vanillanet_detection_1x.py',
     './_base_/default_runtime.py',
 ]
 
@@ -22,24 +23,8 @@ model = dict(
 train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=None),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(
-        type='RandomChoiceResize',
-        scales=[(size, 1333) for size in range(480, 1025, 32)],
-        keep_ratio=True,
-    ),
+    {{_base_.multi_scale_resize}},
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(batch_size=4, num_workers=4, dataset=dict(pipeline=train_pipeline))
-
-optim_wrapper = dict(
-    _delete_=True,
-    type='OptimWrapper',
-    optimizer=dict(type='AdamW', lr=8e-5, betas=(0.9, 0.999), weight_decay=0.05),
-    paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=12, milestones=[10, 11], gamma=0.1),
-]
-auto_scale_lr = dict(base_batch_size=32)

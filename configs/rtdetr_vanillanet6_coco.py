@@ -1,8 +1,7 @@
 _base_ = [
     './_base_/models/rtdetr_vanillanet.py',
-    './_base_/datasets/coco_640.py',
-    './_base_/schedules/rtdetr_6x.py',
-    './_base_/default_runtime.py',
+    './_base_/rtdetr_coco.py',
 ]
 
 model = dict(backbone=dict(arch='6'))
+default_hooks = dict(deep_training=dict(type='DeepTrainingHook', end=24))

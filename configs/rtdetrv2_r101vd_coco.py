@@ -1,3 +1,4 @@
-_base_ = './rtdetr_r101vd_coco.py'
+_base_ = './rtdetrv2_r50vd_coco.py'
 
-model = dict(bbox_head=dict(num_points=[4, 4, 4]))
+model = dict(backbone=dict(depth=101), neck=dict(out_channels=384, feedforward_channels=2048))
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.01))))

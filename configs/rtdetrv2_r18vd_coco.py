@@ -1,5 +1,12 @@
-_base_ = './rtdetr_r18vd_coco.py'
+_base_ = [
+    './_base_/models/rtdetr_r18vd.py',
+    './_base_/rtdetrv2_coco.py',
+]
 
-model = dict(bbox_head=dict(num_points=[4, 4, 4]))
+model = dict(bbox_head=dict(num_points=[4, 4, 4], xavier_init=True))
+# One learning rate for all, only normalisation without weight decay, one training size.
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(_delete_=True), bias_decay_mult=1))
 train_cfg = dict(max_epochs=120)
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))))
+default_hooks = dict(
+    pipeline_switch=dict(switch_epoch=117), batch_augments=dict(schedule=dict(_delete_=True))
+)

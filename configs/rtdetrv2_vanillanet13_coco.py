@@ -1,3 +1,3 @@
-_base_ = './rtdetr_vanillanet13_coco.py'
+_base_ = './rtdetrv2_vanillanet6_coco.py'
 
-model = dict(bbox_head=dict(num_points=[4, 4, 4]))
+model = dict(backbone=dict(arch='13'))

@@ -1,3 +1,4 @@
-_base_ = './rtdetr_vanillanet13_x1_5_ada_pool_coco.py'
+# Strides 6, 12 and 24: adaptive pooling halves whatever size comes in.
+_base_ = './rtdetrv2_vanillanet6_coco.py'
 
-model = dict(bbox_head=dict(num_points=[4, 4, 4]))
+model = dict(backbone=dict(arch='13_x1_5_ada_pool'))

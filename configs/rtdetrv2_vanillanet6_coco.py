@@ -1,3 +1,7 @@
-_base_ = './rtdetr_vanillanet6_coco.py'
+_base_ = [
+    './_base_/models/rtdetr_vanillanet.py',
+    './_base_/rtdetrv2_coco.py',
+]
 
-model = dict(bbox_head=dict(num_points=[4, 4, 4]))
+model = dict(backbone=dict(arch='6'), bbox_head=dict(num_points=[4, 4, 4], xavier_init=True))
+default_hooks = dict(deep_training=dict(type='DeepTrainingHook', end=24))

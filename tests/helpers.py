@@ -66,3 +66,56 @@ def data_sample(boxes=(), labels=(), img_shape=(64, 64), batch_shape=None, scale
         labels=torch.tensor(labels, dtype=torch.long),
     )
     return sample
+
+
+class Squares(torch.utils.data.Dataset):
+    """Images with one bright square each, as mmdet's data sets hand them over."""
+
+    metainfo = dict(classes=('a', 'b', 'c', 'd'))
+
+    def __init__(self, size=4, side=64):
+        self.size, self.side = size, side
+
+    def __len__(self):
+        return self.size
+
+    def __getitem__(self, index):
+        rng = np.random.default_rng(index)
+        x, y = (int(n) for n in rng.integers(0, self.side // 2, 2))
+        length, label = self.side // 3, index % 4
+        image = rng.integers(0, 60, (3, self.side, self.side), dtype=np.uint8)
+        image[:, y : y + length, x : x + length] = 60 + 60 * label
+        sample = data_sample(
+            [[x, y, x + length, y + length]], [label], img_shape=(self.side, self.side)
+        )
+        sample.set_metainfo(dict(img_id=index))
+        return dict(inputs=torch.from_numpy(image), data_samples=sample)
+
+
+def tiny_runner(work_dir, model=None, hooks=(), dataset=None, **settings):
+    """A runner that trains TINY_RTDETR on :class:`Squares`, without validation."""
+    from mmengine.runner import Runner
+
+    preprocessor = dict(type='DetDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255])
+    config = dict(
+        model=dict(TINY_RTDETR, data_preprocessor=preprocessor, **(model or {})),
+        work_dir=str(work_dir),
+        train_dataloader=dict(
+            dataset=dataset or Squares(),
+            batch_size=2,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=True),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=4),
+        optim_wrapper=dict(
+            optimizer=dict(type='AdamW', lr=1e-3, weight_decay=1e-4), clip_grad=dict(max_norm=0.1)
+        ),
+        custom_hooks=list(hooks),
+        default_scope='mmdet',
+        randomness=dict(seed=0),
+        log_level='WARNING',
+        experiment_name=f'tiny_{np.random.default_rng().integers(2**62)}',
+    )
+    config.update(settings)
+    return Runner(**config)

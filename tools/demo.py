@@ -13,21 +13,15 @@ import sys
 import time
 from pathlib import Path
 
-import mmcv
 import torch
-from mmdet.apis import inference_detector, init_detector
-from mmdet.registry import DATASETS
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmdet.apis import init_detector
 from mmengine.runner import save_checkpoint
 
 import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.visualization import contact_sheet, plot_curves
 
 TOOLS = Path(__file__).resolve().parent
 CONFIG = TOOLS.parent / 'configs' / 'rtdetr_vanillanet_digits.py'
 DATA = Path('data/digits_on_paper')
-NUM_PICTURES = 12
 
 
 def parse_args() -> argparse.Namespace:
@@ -50,25 +44,6 @@ def call(tool: str, *args: object) -> None:
 
 def newest(folder: Path, pattern: str) -> Path:
     return max(folder.glob(pattern), key=lambda path: path.stat().st_mtime)
-
-
-def draw_results(config: str, checkpoint: Path, out_file: Path) -> None:
-    """Writes the contact sheet of the first validation images, from the fused model."""
-    model = init_detector(config, str(checkpoint), device='cpu')
-    model.switch_to_deploy()
-    cfg = Config.fromfile(config)
-    init_default_scope('mmdet')
-    dataset = DATASETS.build(cfg.val_dataloader.dataset)
-    images, samples = [], []
-    for i in range(min(NUM_PICTURES, len(dataset))):
-        truth = dataset[i]['data_samples']
-        image = mmcv.imread(truth.img_path, channel_order='bgr')
-        sample = inference_detector(model, image)
-        sample.gt_instances = truth.gt_instances
-        images.append(mmcv.bgr2rgb(image))
-        samples.append(sample)
-    sheet = contact_sheet(images, samples, dataset.metainfo['classes'], columns=3, zoom=2)
-    mmcv.imwrite(mmcv.rgb2bgr(sheet), str(out_file))
 
 
 def save_fused(config: str, checkpoint: Path, out_file: Path) -> None:
@@ -111,8 +86,8 @@ def main() -> None:
     metrics = {key: value for key, value in metrics.items() if key.startswith('coco/')}
     (out / 'metrics.json').write_text(json.dumps(metrics, indent=2) + '\n')
     save_fused(config, checkpoint, out / 'checkpoint_fused.pth')
-    plot_curves(run, out / 'curves.png')
-    draw_results(config, checkpoint, out / 'detections.png')
+    shutil.copy2(run / 'results' / 'curves.png', out)
+    shutil.copy2(run / 'test' / 'results' / 'test_predictions.png', out / 'detections.png')
 
     minutes = (time.time() - start) / 60
     print(

@@ -14,10 +14,14 @@ import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.utils.cli import add_run_arguments, apply_run_arguments, run
 from mmdet_vanilla.utils.preflight import (
     PreflightError,
+    check_amp_device,
     check_data_files,
+    enable_amp,
     load_config,
+    prepare_cpu_processes,
     require_file,
 )
+from mmdet_vanilla.utils.vis_backends import BACKENDS, add_vis_backends
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,6 +40,13 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='resume from a checkpoint, by default the latest one in the work dir',
     )
+    parser.add_argument(
+        '--log-to',
+        nargs='+',
+        default=(),
+        choices=BACKENDS,
+        help='log there too, besides the work dir',
+    )
     add_run_arguments(parser)
     return parser.parse_args()
 
@@ -45,9 +56,10 @@ def main() -> None:
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args.config, args.cfg_options)
     apply_run_arguments(cfg, args)
+    add_vis_backends(cfg, args.log_to)
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.loss_scale = 'dynamic'
+        enable_amp(cfg)
+    check_amp_device(cfg)
     if args.auto_scale_lr:
         if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
             raise PreflightError(
@@ -60,6 +72,7 @@ def main() -> None:
     if cfg.get('load_from') and '://' not in cfg.load_from:
         require_file(cfg.load_from, 'checkpoint')
     check_data_files(cfg, ('train', 'val'))
+    prepare_cpu_processes(cfg)
 
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     runner.train()

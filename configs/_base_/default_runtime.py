@@ -1,5 +1,5 @@
-# mmdet's run time, checks that stop a run that cannot end well before it starts, and conversion of
-# foreign checkpoints on load.
+# mmdet's run time, checks that stop a run that cannot end well before it starts, conversion of
+# foreign checkpoints on load, and a folder of results.
 _base_ = 'mmdet::_base_/default_runtime.py'
 
 custom_imports = dict(imports=['mmdet_vanilla'], allow_failed_imports=False)
@@ -9,4 +9,6 @@ default_hooks = dict(
     check_dataset=dict(type='CheckDatasetHook'),
     convert_checkpoint=dict(type='ConvertCheckpointHook'),
     check_checkpoint=dict(type='CheckCheckpointHook'),
+    host_memory=dict(type='HostMemoryHook'),
+    results=dict(type='ResultsHook'),
 )

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 
+import torch.distributed
 from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import print_log
 
 from .errors import UserError
 
 # Reading COCO's own 450 MB annotation file twice would cost more than it saves.
 _LARGEST_ANNOTATION_READ = 50_000_000
+
+_MMENGINE_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
 
 _COCO_HINT = (
     'To get COCO, unpack the archives of https://cocodataset.org/#download to data/coco '
@@ -19,6 +32,10 @@ _COCO_HINT = (
     'ann_file, data_prefix and metainfo.classes of the dataloaders, val_evaluator.ann_file and '
     'model.bbox_head.num_classes, by --cfg-options or in a config of your own.'
 )
+
+# Where mmengine's AmpOptimWrapper runs.
+_AMP_DEVICES = ('cuda', 'npu', 'mlu', 'musa')
+_SYNC_BN = ('SyncBN', 'MMSyncBN')
 
 
 class PreflightError(UserError):
@@ -66,6 +83,11 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
             cfg.merge_from_dict(cfg_options)
         except (KeyError, TypeError, IndexError) as error:
             raise PreflightError(f'--cfg-options does not fit {path}: {error}') from None
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None]:
+        # mmengine lets only its own be switched off this way.
+        if name not in _MMENGINE_HOOKS:
+            del hooks[name]
     return cfg
 
 
@@ -104,6 +126,106 @@ def check_data_files(cfg: Config, modes: tuple[str, ...]) -> None:
                     )
             if str(dataset.get('type', '')).endswith('CocoDataset'):
                 _check_coco(ann_file, dataset, mode, num_classes)
+
+
+def enable_amp(cfg: Config) -> None:
+    """Sets a run to mixed precision, in place.
+
+    Args:
+        cfg: Config of a run.
+
+    Raises:
+        PreflightError: If the strategy of the config sets its own precision.
+    """
+    strategy = _type_name(cfg.get('strategy'))
+    if strategy.startswith('DeepSpeed'):
+        raise PreflightError(
+            f'--amp does not go with {strategy}, which has its own mixed precision: set '
+            'strategy.bf16.enabled=True or strategy.fp16.enabled=True instead.'
+        )
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.loss_scale = 'dynamic'
+    if strategy.startswith('FSDP'):
+        cfg.optim_wrapper.use_fsdp = True
+
+
+def check_amp_device(cfg: Config) -> None:
+    """Checks that mixed precision, where the config has it, can run on this machine's device.
+
+    Args:
+        cfg: Config of a run.
+
+    Raises:
+        PreflightError: If it cannot; mmengine would say so after the model has been built.
+    """
+    if _type_name(cfg.get('optim_wrapper')) == 'AmpOptimWrapper' and (
+        get_device() not in _AMP_DEVICES
+    ):
+        raise PreflightError(
+            f'mixed precision needs one of the devices {", ".join(_AMP_DEVICES)}, but this machine '
+            f'has {get_device()}: leave --amp out, or set optim_wrapper.type=OptimWrapper where '
+            'the config asks for it. If there is a GPU, torch does not see it: check '
+            'CUDA_VISIBLE_DEVICES and that torch was installed with CUDA.'
+        )
+
+
+def prepare_cpu_processes(cfg: Config) -> None:
+    """Lets several processes train without an accelerator; no effect with one, or on one process.
+
+    mmengine joins processes for accelerators only. This joins them over gloo before, and, with a
+    warning, replaces SyncBN, which refuses CPU tensors, by BN. On one process mmengine does that.
+
+    Args:
+        cfg: Config of a run, changed in place.
+
+    Raises:
+        PreflightError: If the launcher or the strategy needs an accelerator.
+    """
+    launcher = cfg.get('launcher') or 'none'
+    if get_device() != 'cpu' or launcher == 'none':
+        return
+    strategy = _type_name(cfg.get('strategy'))
+    if launcher != 'pytorch' or strategy:
+        raise PreflightError(
+            f'{strategy or "launcher " + launcher} needs an accelerator, but this machine has cpu: '
+            'start processes without one by torchrun (tools/dist_train.sh) and without strategy.'
+        )
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group('gloo')
+    wrapper = cfg.get('model_wrapper_cfg') or dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    # mmengine would fill in the number of a GPU.
+    cfg.model_wrapper_cfg = dict(wrapper, device_ids=None)
+    num_replaced = _replace_sync_bn(cfg.model)
+    if num_replaced or cfg.get('sync_bn'):
+        cfg.sync_bn = None
+        print_log(
+            'SyncBN needs an accelerator: BN takes its place, and every process normalises with '
+            'the statistics of its own images only.',
+            logger='current',
+            level=logging.WARNING,
+        )
+
+
+def _type_name(cfg: dict | None) -> str:
+    kind = (cfg or {}).get('type') or ''
+    return kind if isinstance(kind, str) else kind.__name__
+
+
+def _replace_sync_bn(cfg: object) -> int:
+    """Replaces SyncBN by BN in nested configs, in place; returns how many were replaced."""
+    num_replaced = 0
+    if isinstance(cfg, dict):
+        if cfg.get('type') in _SYNC_BN:
+            cfg['type'] = 'BN'
+            num_replaced = 1
+        cfg = list(cfg.values())
+    if isinstance(cfg, (list, tuple)):
+        num_replaced += sum(map(_replace_sync_bn, cfg))
+    return num_replaced
 
 
 def _datasets(cfg: dict | None) -> Iterator[dict]:

@@ -1,4 +1,18 @@
+from .augmented_batch import augment_batch, draw_augmented_batch
 from .contact_sheet import contact_sheet
-from .curves import plot_curves, read_scalars
+from .curves import plot_curves, read_scalars, split_scalars
+from .draw_instances import draw_instances
+from .grid import grid
+from .ground_truth import ground_truth
 
-__all__ = ['contact_sheet', 'plot_curves', 'read_scalars']
+__all__ = [
+    'augment_batch',
+    'contact_sheet',
+    'draw_augmented_batch',
+    'draw_instances',
+    'grid',
+    'ground_truth',
+    'plot_curves',
+    'read_scalars',
+    'split_scalars',
+]

@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-import mmcv
 import numpy as np
 from mmdet.structures import DetDataSample
-from mmdet.structures.bbox import get_box_tensor
-from mmdet.visualization import DetLocalVisualizer
+
+from .draw_instances import draw_instances
+from .grid import grid
 
 
 def contact_sheet(
     images: Sequence[np.ndarray],
     samples: Sequence[DetDataSample],
-    classes: Sequence[str],
+    dataset_meta: Mapping,
     score_thr: float = 0.3,
     columns: int = 2,
-    zoom: float = 1.0,
+    size: int = 320,
 ) -> np.ndarray:
     """Draws pairs of pictures, ground truth on the left and detections on the right.
 
     Args:
-        images: RGB images of one size (H, W, 3), uint8.
+        images: RGB images (H, W, 3), uint8, of any sizes.
         samples: One data sample per image with ``gt_instances`` and ``pred_instances``, boxes in
-            pixels of the image.
-        classes: Names of the classes.
+            pixels of the image, and optionally ``img_path`` for the caption.
+        dataset_meta: ``classes``, and ``palette`` if the classes have colours of their own.
         score_thr: Least score of a drawn detection, 0..1.
         columns: Pairs in a row.
-        zoom: Factor by which images are enlarged before boxes are drawn.
+        size: Longer side of every picture in pixels.
 
     Returns:
         RGB picture, uint8.
     """
-    visualizer = DetLocalVisualizer(name='contact_sheet')
-    visualizer.dataset_meta = dict(classes=tuple(classes), palette='random')
-    pairs = []
+    pictures, captions = [], []
     for image, sample in zip(images, samples):
-        sample = sample.cpu()
-        for instances in (sample.gt_instances, sample.pred_instances):
-            instances.bboxes = get_box_tensor(instances.bboxes) * zoom
-        visualizer.add_datasample(
-            'pair', mmcv.imrescale(image, zoom), sample, pred_score_thr=score_thr
-        )
-        pairs.append(np.pad(visualizer.get_image(), [(4, 4), (4, 4), (0, 0)], constant_values=255))
-    while len(pairs) % columns:
-        pairs.append(np.full_like(pairs[0], 255))
-    rows = [np.concatenate(pairs[i : i + columns], 1) for i in range(0, len(pairs), columns)]
-    return np.concatenate(rows, 0)
+        name = Path(sample.get('img_path') or '').name
+        for what, instances in (
+            ('ground truth', sample.gt_instances),
+            (f'predictions, score > {score_thr:g}', sample.pred_instances),
+        ):
+            pictures.append(draw_instances(image, instances, dataset_meta, size, score_thr))
+            captions.append(f'{name}  {what}'.strip())
+    return grid(pictures, 2 * columns, captions)

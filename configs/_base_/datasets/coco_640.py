@@ -4,16 +4,25 @@ _base_ = 'mmdet::_base_/datasets/coco_detection.py'
 img_scale = (640, 640)
 backend_args = None
 
-train_pipeline = [
+# Sizes, probabilities and rules are those of torchvision's transforms, which the authors use.
+_load = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='RandomApply', transforms=dict(type='PhotoMetricDistortion'), prob=0.5),
-    dict(type='Expand', mean=[0, 0, 0], to_rgb=False, ratio_range=(1, 4), prob=0.5),
-    dict(type='RandomApply', transforms=dict(type='MinIoURandomCrop'), prob=0.8),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), keep_empty=False),
+]
+plain_pipeline = [
+    *_load,
     dict(type='RandomFlip', prob=0.5),
     dict(type='Resize', scale=img_scale, keep_ratio=False),
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), keep_empty=False),
     dict(type='PackDetInputs'),
+]
+train_pipeline = [
+    *_load,
+    dict(type='RandomPhotometricDistort', prob=0.5),
+    dict(type='Expand', mean=[0, 0, 0], to_rgb=False, ratio_range=(1, 4), prob=0.5),
+    dict(type='RandomIoUCrop', prob=0.8),
+    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), keep_empty=False),
+    *plain_pipeline[2:],
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
@@ -27,6 +36,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=4,
     num_workers=4,
+    batch_sampler=dict(drop_last=True),
     dataset=dict(filter_cfg=dict(filter_empty_gt=False), pipeline=train_pipeline),
 )
 val_dataloader = dict(batch_size=8, num_workers=4, dataset=dict(pipeline=test_pipeline))

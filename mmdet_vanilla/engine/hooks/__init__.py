@@ -1,13 +1,21 @@
+from .batch_augment_schedule_hook import BatchAugmentScheduleHook
 from .channels_last_hook import ChannelsLastHook
 from .check_checkpoint_hook import CheckCheckpointHook
 from .check_dataset_hook import CheckDatasetHook
 from .convert_checkpoint_hook import ConvertCheckpointHook
+from .deep_training_hook import DeepTrainingHook
+from .host_memory_hook import HostMemoryHook
+from .results_hook import ResultsHook
 from .switch_to_deploy_hook import SwitchToDeployHook
 
 __all__ = [
+    'BatchAugmentScheduleHook',
     'ChannelsLastHook',
     'CheckCheckpointHook',
     'CheckDatasetHook',
     'ConvertCheckpointHook',
+    'DeepTrainingHook',
+    'HostMemoryHook',
+    'ResultsHook',
     'SwitchToDeployHook',
 ]

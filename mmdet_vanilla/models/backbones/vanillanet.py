@@ -5,6 +5,7 @@ Parameter names are those of the authors' checkpoints, in the training form and 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -21,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
 from mmdet_vanilla.utils.weights import select_vanillanet_backbone
 
+from ..layers.conv_pair import ConvPair, check_fusible
 from ..layers.reparam import Reparameterizable, StateDict, fold_bn
 
 
@@ -90,27 +92,7 @@ def _conv1x1_norm(in_channels: int, out_channels: int, norm_cfg: dict) -> nn.Seq
     )
 
 
-def _fuse_conv_pair(
-    state: StateDict, first: tuple[str, str], second: tuple[str, str], eps: float
-) -> tuple[Tensor, Tensor]:
-    """One convolution for conv-BN followed by 1x1 conv-BN (paper section 3.1).
-
-    ``W2 (W1 x + b1) + b2`` is a convolution with weight ``W2 W1`` and bias ``W2 b1 + b2``.
-
-    Args:
-        state: Tensors of the training form.
-        first: Prefixes of the first convolution (any kernel) and its normalisation.
-        second: The same of the second, whose kernel is 1x1.
-        eps: Epsilon of both normalisations.
-    """
-    weight1, bias1 = fold_bn(state, *first, eps)
-    weight2, bias2 = fold_bn(state, *second, eps)
-    mix = weight2.flatten(1)
-    weight = (mix @ weight1.flatten(1)).reshape(-1, *weight1.shape[1:])
-    return weight, mix @ bias1 + bias2
-
-
-class VanillaBlock(Reparameterizable):
+class VanillaBlock(ConvPair):
     """One layer of VanillaNet: two 1x1 convolutions, pooling, series activation.
 
     Args:
@@ -121,10 +103,12 @@ class VanillaBlock(Reparameterizable):
         norm_cfg: Config of the normalisation layers.
         ada_pool: Whether to pool to half the size rounded up instead of by ``stride``.
         act_learn: Slope of the leaky ReLU between the two convolutions.
+        merged: Whether to build the merged form (:class:`ConvPair`).
         deploy: Whether to build the fused form.
     """
 
-    training_layers = ('conv1', 'conv2')
+    training_layers = ('conv1', 'conv2', 'merged')
+    first, second = ('conv1.0', 'conv1.1'), ('conv2.0', 'conv2.1')
 
     def __init__(
         self,
@@ -135,6 +119,7 @@ class VanillaBlock(Reparameterizable):
         norm_cfg: dict,
         ada_pool: bool = False,
         act_learn: float = 1.0,
+        merged: bool = False,
         deploy: bool = False,
     ) -> None:
         super().__init__()
@@ -145,6 +130,8 @@ class VanillaBlock(Reparameterizable):
         self.deploy = deploy
         if deploy:
             self._build_deploy()
+        elif merged:
+            self._build_merged(*_conv1x1_norm(in_channels, out_channels, norm_cfg))
         else:
             self.conv1 = _conv1x1_norm(in_channels, in_channels, norm_cfg)
             self.conv2 = _conv1x1_norm(in_channels, out_channels, norm_cfg)
@@ -157,19 +144,16 @@ class VanillaBlock(Reparameterizable):
     def _build_deploy(self) -> None:
         self.conv = nn.Conv2d(self.in_channels, self.out_channels, 1)
 
-    def _check_fusible(self) -> None:
-        _check_fusible(self.act_learn)
-
     def _fuse_state(self, state: StateDict) -> dict[str, Tensor]:
-        weight, bias = _fuse_conv_pair(
-            state, ('conv1.0.', 'conv1.1.'), ('conv2.0.', 'conv2.1.'), self.eps
-        )
+        weight, bias = self._fuse_pair(state)
         return {'conv.weight': weight, 'conv.bias': bias}
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H // stride, W // stride)."""
         if self.deploy:
             x = self.conv(x)
+        elif self.is_merged:
+            x = self.merged(x)
         else:
             x = self.conv2(_leaky(self.conv1(x), self.act_learn))
         return self.act(self.pool(x))
@@ -180,15 +164,6 @@ def _leaky(x: Tensor, act_learn: float) -> Tensor:
     return x if act_learn == 1.0 else F.leaky_relu(x, act_learn)
 
 
-def _check_fusible(act_learn: float) -> None:
-    if act_learn != 1.0:
-        raise RuntimeError(
-            f'cannot fuse at act_learn={act_learn}: the leaky ReLU between the two convolutions is '
-            'linear only at 1. Finish deep training, or call set_act_learn(1.0) if the weights '
-            'were trained with 1.'
-        )
-
-
 def _arch(depth_2048: int, base: int = 512) -> dict:
     """VanillaNet-7 to -13: ``depth_2048`` blocks at stride 16."""
     dims = [base, base, 2 * base, *[4 * base] * depth_2048, 8 * base, 8 * base]
@@ -196,7 +171,7 @@ def _arch(depth_2048: int, base: int = 512) -> dict:
 
 
 @MODELS.register_module()
-class VanillaNet(BaseModule, Reparameterizable):
+class VanillaNet(BaseModule, ConvPair):
     """VanillaNet backbone.
 
     A stem (4x4 convolution of stride 4) and a plain chain of blocks without shortcuts, each a pair
@@ -221,6 +196,9 @@ class VanillaNet(BaseModule, Reparameterizable):
             running statistics are then updated twice a step unless ``norm_eval``.
         act_learn: Slope of the leaky ReLU inside the pairs of convolutions (the paper's lambda),
             0..1; pre-trained weights want 1. See :meth:`set_act_learn`.
+        merged: Whether to build the merged form, one convolution and one BN for every pair. It
+            trains at half the cost and loads weights of the training form by merging them. See
+            :meth:`merge_pairs`.
         deploy: Whether to build the fused form. It loads fused weights, and weights of the training
             form by fusing them.
         init_cfg: mmengine's initialisation config. ``dict(type='Pretrained', checkpoint=...)``
@@ -256,7 +234,8 @@ class VanillaNet(BaseModule, Reparameterizable):
         '13_x1_5_ada_pool': dict(_arch(7, base=768), ada_pool=True),
     }
 
-    training_layers = ('stem1', 'stem2')
+    training_layers = ('stem1', 'stem2', 'merged')
+    first, second = ('stem1.0', 'stem1.1'), ('stem2.0', 'stem2.1')
 
     def __init__(
         self,
@@ -271,6 +250,7 @@ class VanillaNet(BaseModule, Reparameterizable):
         norm_eval: bool = False,
         with_cp: bool = False,
         act_learn: float = 1.0,
+        merged: bool = False,
         deploy: bool = False,
         init_cfg: dict | list | None = None,
     ) -> None:
@@ -294,8 +274,8 @@ class VanillaNet(BaseModule, Reparameterizable):
         self.with_cp = with_cp
         self.act_learn = _check_act_learn(act_learn)
         self.deploy = deploy
-        if deploy:
-            _check_fusible(self.act_learn)
+        if deploy or merged:
+            check_fusible(self.act_learn)
         if not -1 <= frozen_stages <= depth:
             raise ValueError(
                 f'frozen_stages={frozen_stages} is outside -1..{depth} (this arch has {depth} '
@@ -306,15 +286,29 @@ class VanillaNet(BaseModule, Reparameterizable):
         if deploy:
             self._build_deploy()
         else:
-            conv = nn.Conv2d(in_channels, dims[0], 4, self.stem_stride, self.stem_padding)
-            self.stem1 = nn.Sequential(conv, build_norm_layer(norm_cfg, dims[0])[1])
+            stem1 = nn.Sequential(self._stem_conv(), build_norm_layer(norm_cfg, dims[0])[1])
             self.stem2 = nn.Sequential(
                 *_conv1x1_norm(dims[0], dims[0], norm_cfg),
                 SeriesActivation(dims[0], act_num, norm_cfg),
             )
+            if merged:
+                # The activation keeps its name behind the pair.
+                for name in ('0', '1'):
+                    delattr(self.stem2, name)
+                self._build_merged(*stem1)
+            else:
+                self.stem1 = stem1
         self.stages = nn.ModuleList(
             VanillaBlock(
-                dims[i], dims[i + 1], strides[i], act_num, norm_cfg, ada_pool, act_learn, deploy
+                dims[i],
+                dims[i + 1],
+                strides[i],
+                act_num,
+                norm_cfg,
+                ada_pool=ada_pool,
+                act_learn=act_learn,
+                merged=merged,
+                deploy=deploy,
             )
             for i in range(depth)
         )
@@ -391,20 +385,17 @@ class VanillaNet(BaseModule, Reparameterizable):
             )
         return indices
 
-    def _build_deploy(self) -> None:
-        conv = nn.Conv2d(
+    def _stem_conv(self) -> nn.Conv2d:
+        return nn.Conv2d(
             self.in_channels, self.stem_channels, 4, self.stem_stride, self.stem_padding
         )
-        act = SeriesActivation(self.stem_channels, self.act_num, self.norm_cfg, deploy=True)
-        self.stem = nn.Sequential(conv, act)
 
-    def _check_fusible(self) -> None:
-        _check_fusible(self.act_learn)
+    def _build_deploy(self) -> None:
+        act = SeriesActivation(self.stem_channels, self.act_num, self.norm_cfg, deploy=True)
+        self.stem = nn.Sequential(self._stem_conv(), act)
 
     def _fuse_state(self, state: StateDict) -> dict[str, Tensor]:
-        weight, bias = _fuse_conv_pair(
-            state, ('stem1.0.', 'stem1.1.'), ('stem2.0.', 'stem2.1.'), self.eps
-        )
+        weight, bias = self._fuse_pair(state)
         fused = {'stem.0.weight': weight, 'stem.0.bias': bias}
         fused['stem.1.weight'], fused['stem.1.bias'] = fold_bn(
             state, 'stem2.2.', 'stem2.2.bn.', self.eps
@@ -419,23 +410,81 @@ class VanillaNet(BaseModule, Reparameterizable):
 
         Raises:
             ValueError: If ``value`` is outside 0..1.
-            RuntimeError: If the model is fused, where no activation is left, and ``value`` != 1.
+            RuntimeError: If the model is merged or fused, where no activation is left, and
+                ``value`` != 1.
         """
         value = _check_act_learn(value)
-        if self.deploy and value != 1.0:
+        if (self.deploy or self.is_merged) and value != 1.0:
             raise RuntimeError(
-                f'cannot set act_learn={value} on a fused model: its pairs of convolutions have '
-                'been merged. Build it with deploy=False and load the training-form checkpoint.'
+                f'cannot set act_learn={value} on a merged or fused model: its pairs of '
+                'convolutions are one. Build it with deploy=False, merged=False and load a '
+                'training-form checkpoint.'
             )
         self.act_learn = value
         for block in self.stages:
             block.act_learn = value
 
+    def get_layer_depth(self, param_name: str, prefix: str = 'backbone.') -> tuple[int, int]:
+        """Numbers the layers for learning rates that fall towards the input.
+
+        As the authors number them for detection: the stem is 0, blocks 2k and 2k + 1 are k + 1.
+
+        Args:
+            param_name: Name of a parameter, in any form of the model.
+            prefix: What stands in the name before the backbone's own; ``''`` for nothing.
+
+        Returns:
+            The layer of the parameter, 0-based, and the number of layers; everything behind the
+            backbone is one more.
+
+        Raises:
+            ValueError: If the name does not begin with the prefix.
+        """
+        if not param_name.startswith(prefix):
+            raise ValueError(f'{param_name!r} is not in the backbone: expected {prefix!r}...')
+        num_layers = (len(self.stages) - 1) // 2 + 3
+        group, _, rest = param_name[len(prefix) :].partition('.')
+        return (int(rest.split('.')[0]) // 2 + 1 if group == 'stages' else 0), num_layers
+
+    def merge_pairs(self) -> dict[nn.Parameter, nn.Parameter | None]:
+        """Merges every pair of convolutions into one and keeps the model trainable, in place.
+
+        Outputs in evaluation mode stay the same within rounding. Used by ``DeepTrainingHook``
+        once ``act_learn`` has reached 1.
+
+        Returns:
+            For every parameter that is gone, the parameter that takes its place or ``None``, for
+            the optimizer.
+
+        Raises:
+            RuntimeError: If ``act_learn`` is not 1, or the model is fused.
+        """
+        replaced = self.merge_pair()
+        for block in self.stages:
+            replaced.update(block.merge_pair())
+        return replaced
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        # Checkpoints made in the middle of deep training say so (DeepTrainingHook).
+        act_learn = state_dict.pop(f'{prefix}act_learn', None)
+        if act_learn is not None:
+            act_learn = float(act_learn)
+            if self.deploy or self.is_merged:
+                check_fusible(act_learn)
+            self.set_act_learn(act_learn)
+            print_log(
+                f'VanillaNet: these weights were saved at act_learn={act_learn:.3g}, in the middle '
+                'of deep training; they are used at that value and cannot be fused yet.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def _freeze_stages(self) -> None:
         if self.frozen_stages < 0:
             return
-        stem = [self.stem] if self.deploy else [self.stem1, self.stem2]
-        for module in (*stem, *self.stages[: self.frozen_stages]):
+        stem = (getattr(self, name, None) for name in ('stem', 'merged', 'stem1', 'stem2'))
+        for module in (*filter(None, stem), *self.stages[: self.frozen_stages]):
             module.eval()
             module.requires_grad_(False)
 
@@ -493,6 +542,8 @@ class VanillaNet(BaseModule, Reparameterizable):
             )
         if self.deploy:
             x = self.stem(x)
+        elif self.is_merged:
+            x = self.stem2(self.merged(x))
         else:
             x = self.stem2(_leaky(self.stem1(x), self.act_learn))
         outs = [x] if self.out_stem else []

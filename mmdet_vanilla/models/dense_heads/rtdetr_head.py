@@ -119,6 +119,8 @@ class RTDETRHead(BaseDenseHead):
         norm_cfg: Config of the normalisation in the input projections.
         learnt_init_query: Whether the queries' contents are learnt instead of taken from the
             encoder tokens.
+        xavier_init: Whether the decoder's feed-forward networks and the input projections start
+            with Xavier's initialisation (RT-DETRv2) instead of PyTorch's.
         num_denoising: Number of denoising queries to aim at; 0 for none.
         label_noise_ratio: Of the denoising queries.
         box_noise_scale: Of the denoising queries.
@@ -152,6 +154,7 @@ class RTDETRHead(BaseDenseHead):
         act_cfg: dict | None = None,
         norm_cfg: dict | None = None,
         learnt_init_query: bool = False,
+        xavier_init: bool = False,
         num_denoising: int = 100,
         label_noise_ratio: float = 0.5,
         box_noise_scale: float = 1.0,
@@ -221,9 +224,9 @@ class RTDETRHead(BaseDenseHead):
         self.dec_bbox_head = nn.ModuleList(
             MLP(embed_dims, embed_dims, 4, 3, act_cfg) for _ in layers
         )
-        self._reset_parameters()
+        self._reset_parameters(xavier_init)
 
-    def _reset_parameters(self) -> None:
+    def _reset_parameters(self, xavier_init: bool) -> None:
         """The authors' initialisation where it is not PyTorch's."""
         prior = 0.01
         for head in (self.enc_score_head, *self.dec_score_head):
@@ -236,6 +239,11 @@ class RTDETRHead(BaseDenseHead):
             nn.init.xavier_uniform_(layer.weight)
         if self.learnt_init_query:
             nn.init.xavier_uniform_(self.tgt_embed.weight)
+        if xavier_init:
+            projections = [proj.conv for proj in self.input_proj]
+            linears = [fc for layer in self.decoder.layers for fc in (layer.linear1, layer.linear2)]
+            for layer in (*projections, *linears):
+                nn.init.xavier_uniform_(layer.weight)
 
     def switch_to_deploy(self) -> None:
         """Folds the normalisation of the input projections, in place."""

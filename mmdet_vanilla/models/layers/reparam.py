@@ -10,7 +10,7 @@ module that was built fused.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -66,8 +66,8 @@ class Reparameterizable(nn.Module):
     A subclass
 
     * sets ``self.deploy`` and builds the matching layers in its constructor,
-    * names in :attr:`training_layers` the direct children (or parameters) that only the training
-      form has,
+    * names in :attr:`training_layers` the direct children (or parameters) that the fused form does
+      not have,
     * implements :meth:`_fuse_state` (the algebra) and :meth:`_build_deploy` (the layers of the
       fused form, with any values).
 
@@ -103,7 +103,8 @@ class Reparameterizable(nn.Module):
             memory_format = _memory_format(like)
             fused = self._fuse_state(own)
             for name in self.training_layers:
-                delattr(self, name)
+                if hasattr(self, name):
+                    delattr(self, name)
             self._build_deploy()
             self.deploy = True
             for name, value in fused.items():
@@ -120,20 +121,33 @@ class Reparameterizable(nn.Module):
     def _check_fusible(self) -> None:
         """Raises an error if the module cannot be fused exactly in its present state."""
 
+    def _convert_state(self, own: StateDict) -> tuple[Iterable[str], dict[str, Tensor]] | None:
+        """Turns tensors of another form into tensors of the form that this module has.
+
+        Args:
+            own: Tensors of a checkpoint by their names below this module.
+
+        Returns:
+            Names that are replaced, and the tensors that replace them; ``None`` if nothing is to
+            be done.
+        """
+        if self.deploy and self._is_training_form(set(own)):
+            return filter(self._owns, own), self._fuse_state(own)
+        return None
+
     def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
-        if self.deploy:
-            own = {k[len(prefix) :]: v for k, v in state_dict.items() if k.startswith(prefix)}
-            if self._is_training_form(set(own)):
-                try:
-                    fused = self._fuse_state(own)
-                except KeyError:
-                    # Not all of it is there: torch reports what is missing and unexpected.
-                    fused = None
-                if fused is not None:
-                    for name in filter(self._owns, own):
-                        del state_dict[prefix + name]
-                    for name, value in fused.items():
-                        state_dict[prefix + name] = value
+        own = {k[len(prefix) :]: v for k, v in state_dict.items() if k.startswith(prefix)}
+        try:
+            converted = self._convert_state(own)
+        except KeyError:
+            # Not all of it is there: torch reports what is missing and unexpected.
+            converted = None
+        if converted is not None:
+            replaced, tensors = converted
+            for name in replaced:
+                del state_dict[prefix + name]
+            for name, value in tensors.items():
+                state_dict[prefix + name] = value
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

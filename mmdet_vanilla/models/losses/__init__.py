@@ -1,3 +1,4 @@
+from .matchability_aware_loss import MatchabilityAwareLoss
 from .rtdetr_varifocal_loss import RTDETRVarifocalLoss
 
-__all__ = ['RTDETRVarifocalLoss']
+__all__ = ['MatchabilityAwareLoss', 'RTDETRVarifocalLoss']

@@ -37,6 +37,17 @@ class RTDETRVarifocalLoss(nn.Module):
         self.reduction = reduction
         self.loss_weight = loss_weight
 
+    def _target_and_weight(self, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """What the class of a matched query is trained towards, and how much it counts.
+
+        Args:
+            quality: IoU of the matched boxes, 0..1, any shape.
+
+        Returns:
+            Two tensors of that shape.
+        """
+        return quality, quality
+
     def forward(
         self,
         pred: Tensor,
@@ -60,10 +71,13 @@ class RTDETRVarifocalLoss(nn.Module):
         labels, quality = target
         num_classes = pred.shape[-1]
         one_hot = F.one_hot(labels, num_classes + 1)[..., :num_classes].to(pred.dtype)
-        quality = quality.to(pred.dtype).unsqueeze(-1) * one_hot
-        negative = self.alpha * pred.detach().sigmoid().pow(self.gamma) * (1 - one_hot)
+        quality, positive = self._target_and_weight(quality.to(pred.dtype).unsqueeze(-1))
+        negative = self.alpha * pred.detach().sigmoid().pow(self.gamma)
         loss = F.binary_cross_entropy_with_logits(
-            pred, quality, weight=negative + quality, reduction='none'
+            pred,
+            quality * one_hot,
+            weight=negative * (1 - one_hot) + positive * one_hot,
+            reduction='none',
         )
         reduction = reduction_override or self.reduction
         return self.loss_weight * weight_reduce_loss(loss, weight, reduction, avg_factor)

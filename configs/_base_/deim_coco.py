@@ -1,0 +1,30 @@
+# How DEIM trains RT-DETRv2 on COCO (https://arxiv.org/abs/2412.04234), of 120 epochs. Against
+# rtdetrv2_coco.py: mosaic and mixup make matches dense from epoch 4 to half of the rest; the
+# learning rate, twice as high, stays until then and falls to its half; no changing sizes.
+# Its loss is the model's: bbox_head.loss_cls=dict(type='MatchabilityAwareLoss').
+_base_ = './rtdetrv2_coco.py'
+
+train_cfg = dict(max_epochs=120)
+optim_wrapper = dict(optimizer=dict(lr=2e-4))
+param_scheduler = [
+    dict(type='QuadraticWarmupLR', by_epoch=False, begin=0, end=2000),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min_ratio=0.5,
+        by_epoch=True,
+        begin=64,
+        end=117,
+        T_max=53,
+        convert_to_iter_based=True,
+    ),
+]
+default_hooks = dict(
+    pipeline_switch=dict(switch_epoch=117),
+    batch_augments=dict(
+        schedule=dict(
+            _delete_=True,
+            mosaic=dict(augment=dict(type='BatchMosaic', prob=0.5), begin=4, end=64),
+            mixup=dict(augment=dict(type='BatchMixUp', prob=0.5), begin=4, end=64),
+        )
+    ),
+)

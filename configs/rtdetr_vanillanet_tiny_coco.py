@@ -1,0 +1,10 @@
+# VanillaNet-9 at a quarter of its width.
+_base_ = './rtdetr_vanillanet6_coco.py'
+
+model = dict(
+    backbone=dict(arch='9', widen_factor=1 / 4),
+    neck=dict(out_channels=192, feedforward_channels=512),
+    bbox_head=dict(embed_dims=192, feedforward_channels=512),
+)
+# There are no pretrained weights of this width.
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))))

@@ -1,0 +1,3 @@
+from .param_group_constructor import ParamGroupOptimWrapperConstructor
+
+__all__ = ['ParamGroupOptimWrapperConstructor']

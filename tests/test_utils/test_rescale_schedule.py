@@ -1,0 +1,46 @@
+import pytest
+from mmengine.config import Config
+
+from mmdet_vanilla.utils.errors import UserError
+from mmdet_vanilla.utils.rescale_schedule import rescale_schedule
+
+
+def config():
+    return Config(
+        dict(
+            train_cfg=dict(max_epochs=40, val_interval=4),
+            param_scheduler=[
+                dict(type='LinearLR', by_epoch=False, begin=0, end=100),
+                dict(type='CosineAnnealingLR', begin=20, end=40, T_max=20),
+                dict(type='MultiStepLR', milestones=[30, 36]),
+            ],
+            default_hooks=dict(
+                deep=dict(type='DeepTrainingHook', end=12, merge_begin=None),
+                augments=dict(
+                    type='BatchAugmentScheduleHook', schedule=dict(a=dict(begin=2, end=-4))
+                ),
+            ),
+        )
+    )
+
+
+def test_scales_everything_that_counts_epochs():
+    cfg = config()
+    rescale_schedule(cfg, 20)
+    assert cfg.train_cfg == dict(max_epochs=20, val_interval=2)
+    warm_up, cosine, steps = cfg.param_scheduler
+    assert warm_up.end == 100
+    assert (cosine.begin, cosine.end, cosine.T_max) == (10, 20, 10)
+    assert steps.milestones == [15, 18]
+    assert cfg.default_hooks.deep.end == 6 and cfg.default_hooks.deep.merge_begin is None
+    schedule = cfg.default_hooks.augments.schedule
+    assert (schedule.a.begin, schedule.a.end) == (1, -2)
+
+
+def test_refuses_what_has_no_epochs():
+    with pytest.raises(UserError, match='max_epochs=0'):
+        rescale_schedule(config(), 0)
+    cfg = config()
+    cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=5)
+    with pytest.raises(UserError, match='by iterations'):
+        rescale_schedule(cfg, 3)
