@@ -12,4 +12,4 @@ model = dict(
         loss_cls=dict(_delete_=True, type='MatchabilityAwareLoss'),
     ),
 )
-default_hooks = dict(deep_training=dict(type='DeepTrainingHook', end=40))
+default_hooks = dict(deep_training=dict(type='DeepTrainingHook', end=1 / 3, by_epoch=False))

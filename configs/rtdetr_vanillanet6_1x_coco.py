@@ -2,4 +2,3 @@
 _base_ = './rtdetr_vanillanet6_coco.py'
 
 train_cfg = dict(max_epochs=12)
-default_hooks = dict(deep_training=dict(end=4))

@@ -4,4 +4,4 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(arch='6'))
-default_hooks = dict(deep_training=dict(type='DeepTrainingHook', end=24))
+default_hooks = dict(deep_training=dict(type='DeepTrainingHook', end=1 / 3, by_epoch=False))

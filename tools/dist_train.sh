@@ -1,6 +1,15 @@
 #!/usr/bin/env bash
-# Usage: tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
+# Trains on several GPUs of one or several machines: docs/distributed.md.
 set -euo pipefail
+if (($# < 2)); then
+    cat >&2 <<USAGE
+usage: tools/dist_train.sh CONFIG GPUS [options of tools/train.py]
+GPUS is the number of processes on this machine. Several machines: the same command on each, with
+NNODES (how many), NODE_RANK (0, 1, ...) and MASTER_ADDR (the first one's address) in the
+environment. PORT is 29500 by default.
+USAGE
+    exit 2
+fi
 config=$1 gpus=$2
 shift 2
 torchrun --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}" \

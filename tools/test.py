@@ -17,6 +17,7 @@ from mmdet_vanilla.utils.preflight import (
     PreflightError,
     check_data_files,
     load_config,
+    prepare_cpu_processes,
     require_file,
 )
 
@@ -45,6 +46,7 @@ def main() -> None:
     if '://' not in args.checkpoint:
         require_file(args.checkpoint, 'checkpoint')
     check_data_files(cfg, ('test',))
+    prepare_cpu_processes(cfg)
     cfg.load_from = args.checkpoint
     # A checkpoint's weights are the averaged ones already; EMAHook would keep a second, unfused
     # model and exchange tensors with it.

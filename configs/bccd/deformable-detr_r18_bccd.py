@@ -1,5 +1,5 @@
-# mmdet's Deformable DETR with box refinement on a ResNet-18 of a quarter of its width, from scratch,
-# for comparison. Its two-stage form works with 256 channels only, at three times the cost.
+# Deformable DETR of mmdet with box refinement on a ResNet-18 of a quarter of its width, from
+# scratch, for comparison. Its two-stage form works with 256 channels only, at three times the cost.
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     '../_base_/datasets/bccd_320.py',

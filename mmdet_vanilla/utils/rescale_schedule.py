@@ -35,7 +35,7 @@ def rescale_schedule(cfg: Config, max_epochs: int) -> None:
             value = entry.get(key)
             if isinstance(value, (list, tuple)):
                 entry[key] = [round(v * factor) for v in value]
-            elif value:
+            elif value and abs(value) >= 1:  # below 1 it is a share
                 # A negative one counts from the end.
                 sign = 1 if value > 0 else -1
                 entry[key] = sign * max(1, round(abs(value) * factor))

@@ -56,7 +56,11 @@ def test_the_slopes_of_the_authors():
 
 @pytest.mark.parametrize(
     'by_epoch, end, expected',
-    [(True, 2, [0, 0, 0.5, 0.5, 1, 1, 1, 1]), (False, 4, [0, 0.25, 0.5, 0.75, 1, 1, 1, 1])],
+    [
+        (True, 2, [0, 0, 0.5, 0.5, 1, 1, 1, 1]),
+        (False, 4, [0, 0.25, 0.5, 0.75, 1, 1, 1, 1]),
+        (False, 0.25, [0, 0.5, 1, 1, 1, 1, 1, 1]),
+    ],
 )
 def test_sets_the_slope_of_model_and_blocks(tmp_path, by_epoch, end, expected):
     hook = dict(type='DeepTrainingHook', end=end, by_epoch=by_epoch)

@@ -103,6 +103,7 @@ def gradients_of(model, data, forward):
 CASES = [
     ((3, 1, 2, 0), dict(num_denoising=0)),
     ((3, 2, 0, 0), dict(num_denoising=0)),
+    ((3, 1), dict(num_denoising=0)),
     # Denoising without noise leaves nothing to chance; both processes make as many groups.
     ((2, 1, 2, 0), dict(num_denoising=6, label_noise_ratio=0, box_noise_scale=0)),
 ]
@@ -231,11 +232,16 @@ def test_a_training_run_in_two_processes(tmp_path):
     cfg = dict(
         model=model,
         train_dataloader=loader,
-        train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=1),
+        train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=2),
         optim_wrapper=OPTIM_WRAPPER,
         custom_imports=dict(imports=['mmdet_vanilla'], allow_failed_imports=False),
         default_scope='mmdet',
         sync_bn='torch',
+        # Exchanges parameters in the middle, after which the processes still average gradients.
+        custom_hooks=[
+            dict(type='DeepTrainingHook', end=1, by_epoch=False, merge_begin=2),
+            dict(type='EMAHook', update_buffers=True),
+        ],
         work_dir=str(tmp_path / 'work'),
     )
     config = tmp_path / 'config.py'
@@ -253,9 +259,14 @@ def test_a_training_run_in_two_processes(tmp_path):
     assert result.returncode == 0, output
     assert output.count('SyncBN needs an accelerator') == 1
     assert output.count('Parameter groups:') == 1
-    state = torch.load(tmp_path / 'work' / 'epoch_1.pth', weights_only=False)
-    # Four images, one a step on each of two processes.
-    assert state['message_hub']['runtime_info']['iter'] == 1
+    assert output.count('which train on') == 1
+    state = torch.load(tmp_path / 'work' / 'epoch_2.pth', weights_only=False)
+    # Four images, one a step on each of two processes, twice.
+    assert state['message_hub']['runtime_info']['iter'] == 3
+    for part in ('state_dict', 'ema_state_dict'):
+        names = [name for name in state[part] if 'backbone.stages.0.' in name]
+        assert any('merged.0.weight' in name for name in names)
+        assert not any('conv1' in name for name in names)
 
 
 @pytest.mark.parametrize(

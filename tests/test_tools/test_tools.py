@@ -33,6 +33,7 @@ SMALL = [
     *(f'{mode}_dataloader.persistent_workers=False' for mode in ('train', 'val', 'test')),
     'train_dataloader.batch_size=2',
     'default_hooks.logger.interval=1',
+    'default_hooks.batch_augments.schedule.multi_scale.augment.sizes=[96,128]',
 ]
 
 

@@ -53,14 +53,15 @@ class DeepTrainingHook(Hook):
     evaluates the function that was trained; fusing such a model is refused.
 
     Args:
-        end: Epoch (or iteration) from which on the slope is 1.
+        end: Epoch (or iteration) from which on the slope is 1; below 1, a share of the training.
         by_epoch: Whether to count epochs, as the authors do, or iterations, which also works with
             ``IterBasedTrainLoop``.
         mode: ``'linear'`` (the authors' default) or ``'cosine'``.
         merge_begin: Epoch (or iteration), at least ``end``, before which every pair of
             convolutions is merged into one that trains on, with the second one's normalisation, at
             half the backbone's cost. In evaluation mode the outputs stay the same. The optimizer's
-            state of the merged convolutions starts anew. ``None`` never merges.
+            state of the merged convolutions starts anew. Below 1, a share of the training; ``None``
+            never merges.
         with_pretrained: Whether to run the schedule on pretrained weights too.
 
     Raises:
@@ -73,14 +74,16 @@ class DeepTrainingHook(Hook):
 
     def __init__(
         self,
-        end: int,
+        end: float,
         by_epoch: bool = True,
         mode: str = 'linear',
-        merge_begin: int | None = None,
+        merge_begin: float | None = None,
         with_pretrained: bool = False,
     ) -> None:
         if end <= 0:
-            raise DeepTrainingError(f'end={end}: expected an epoch or iteration above 0.')
+            raise DeepTrainingError(
+                f'end={end}: expected an epoch or iteration above 0, or a share of the training.'
+            )
         if mode not in ('linear', 'cosine'):
             raise DeepTrainingError(f"mode={mode!r}: expected 'linear' or 'cosine'.")
         if merge_begin is not None and merge_begin < end:
@@ -110,9 +113,14 @@ class DeepTrainingHook(Hook):
         length = loop.max_epochs if self.by_epoch else loop.max_iters
         for name in ('end', 'merge_begin'):
             value = getattr(self, name)
-            if value is not None and value >= length:
+            if value is None:
+                continue
+            if value < 1:
+                value *= length
+                setattr(self, name, value)
+            if value > length - 1:
                 raise DeepTrainingError(
-                    f'DeepTrainingHook: {name}={value} {unit} is not before the end of the '
+                    f'DeepTrainingHook: {name}={value:g} {unit} is not before the end of the '
                     f'training, {length} {unit}: act_learn would not reach 1, and the model could '
                     'not be fused. Choose a smaller one (the authors take the first third).'
                 )

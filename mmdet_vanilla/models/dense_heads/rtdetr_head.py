@@ -27,6 +27,7 @@ from ..layers.denoising import (
 )
 from ..layers.reparam import switch_to_deploy
 from ..layers.rtdetr_decoder import MLP, RTDETRDecoder, inverse_sigmoid
+from ..layers.transformer_encoder import tokens_of
 
 
 def generate_anchors(
@@ -263,7 +264,7 @@ class RTDETRHead(BaseDenseHead):
         """
         feats = [proj(feat) for proj, feat in zip(self.input_proj, x)]
         spatial_shapes = [tuple(feat.shape[-2:]) for feat in feats]
-        memory = torch.cat([feat.flatten(2).transpose(1, 2) for feat in feats], dim=1)
+        memory = torch.cat([tokens_of(feat) for feat in feats], dim=1)
         query, reference, enc_cls, enc_boxes = self._select_queries(memory, spatial_shapes)
 
         dn = None

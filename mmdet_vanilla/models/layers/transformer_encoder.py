@@ -7,6 +7,13 @@ from mmcv.cnn import build_activation_layer
 from torch import Tensor, nn
 
 
+def tokens_of(x: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N, H * W, C), row by row."""
+    # Not flatten(2).transpose(1, 2): the strides of its gradient make the CPU's backward pass of
+    # batch normalisation silently wrong for a single image (torch 2.1 to 2.13).
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
 def sincos_position_embedding_2d(
     height: int,
     width: int,
@@ -102,7 +109,7 @@ class TransformerEncoder(nn.Module):
         """(N, C, H, W) -> (N, C, H, W)."""
         n, c, h, w = x.shape
         pos = sincos_position_embedding_2d(h, w, c, self.temperature, x.dtype, x.device)
-        tokens = x.flatten(2).transpose(1, 2)
+        tokens = tokens_of(x)
         for layer in self.layers:
             tokens = layer(tokens, pos)
         return tokens.transpose(1, 2).reshape(n, c, h, w)

@@ -1,0 +1,3 @@
+from .training_race import Entrant, race
+
+__all__ = ['Entrant', 'race']

@@ -1,0 +1,73 @@
+"""Train a detector on a handful of images until it knows them by heart.
+
+A model, loss or data pipeline with a mistake does not get there.
+
+Example:
+    python tools/overfit.py configs/bccd/rtdetr_vanillanet_bccd.py --data data/bccd
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from mmengine.runner import Runner
+
+import mmdet_vanilla  # noqa: F401
+from mmdet_vanilla.utils.cli import run
+from mmdet_vanilla.utils.preflight import check_data_files, load_config, require_file
+from mmdet_vanilla.utils.rescale_schedule import rescale_schedule
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config whose data are in COCO format')
+    parser.add_argument('--data', help='folder of the data, by default the one of the config')
+    parser.add_argument('--images', type=int, default=8, help='number of training images')
+    parser.add_argument('--steps', type=int, default=600, help='training steps')
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/overfit'))
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config)
+    dataset = cfg.train_dataloader.dataset
+    if args.data:
+        dataset.data_root = args.data.rstrip('/') + '/'
+    ann_file = require_file(dataset.data_root + dataset.ann_file, 'annotation file')
+    content = json.loads(Path(ann_file).read_text())
+    content['images'] = content['images'][: args.images]
+    ids = {image['id'] for image in content['images']}
+    content['annotations'] = [a for a in content['annotations'] if a['image_id'] in ids]
+    args.work_dir.mkdir(parents=True, exist_ok=True)
+    subset = (args.work_dir / 'subset.json').resolve()
+    subset.write_text(json.dumps(content))
+
+    # The images as they are: what is tested is whether they can be learnt.
+    dataset.ann_file = str(subset)
+    dataset.pipeline = [dict(step) for step in cfg.test_pipeline]
+    for mode in ('val', 'test'):
+        loader = cfg[f'{mode}_dataloader'].dataset
+        loader.update(
+            data_root=dataset.data_root, ann_file=str(subset), data_prefix=dataset.data_prefix
+        )
+        cfg[f'{mode}_evaluator'].ann_file = str(subset)
+    batch_size = min(cfg.train_dataloader.batch_size, args.images)
+    cfg.train_dataloader.batch_size = batch_size
+    steps_per_epoch = max(1, args.images // batch_size)
+    rescale_schedule(cfg, max(1, args.steps // steps_per_epoch))
+    cfg.train_cfg.val_interval = cfg.train_cfg.max_epochs
+    cfg.default_hooks.checkpoint.interval = cfg.train_cfg.max_epochs
+    cfg.work_dir = str(args.work_dir)
+    check_data_files(cfg, ('train', 'val'))
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    metrics = runner.val()
+    print(
+        f'{len(ids)} images, {runner.iter} steps: AP {metrics["coco/bbox_mAP"]:.3f}, '
+        f'AP50 {metrics["coco/bbox_mAP_50"]:.3f}'
+    )
+
+
+if __name__ == '__main__':
+    run(main)

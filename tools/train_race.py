@@ -1,0 +1,52 @@
+"""Train several small detectors from scratch on BCCD for the same time, and compare them.
+
+An interrupted race goes on where it stopped when it is started again.
+
+Example:
+    python tools/train_race.py --data data/bccd --minutes 6
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import mmdet_vanilla  # noqa: F401
+from mmdet_vanilla.benchmark import Entrant, race
+from mmdet_vanilla.utils.cli import run
+from mmdet_vanilla.utils.preflight import PreflightError
+
+CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'bccd'
+
+
+def parse_args() -> argparse.Namespace:
+    names = sorted(path.stem.removesuffix('_bccd') for path in CONFIGS.glob('*_bccd.py'))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('names', nargs='*', default=names, help=f'default: {" ".join(names)}')
+    parser.add_argument('--data', default='data/bccd', help='folder with train.json and the others')
+    parser.add_argument('--minutes', type=float, default=6, help='training time of each')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/race'))
+    args = parser.parse_args()
+    for name in args.names:
+        if name not in names:
+            raise PreflightError(f'no detector {name!r} in the race: expected {", ".join(names)}.')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    root = args.data.rstrip('/') + '/'
+    options = {f'{mode}_dataloader.dataset.data_root': root for mode in ('train', 'val', 'test')}
+    options.update({f'{mode}_evaluator.ann_file': f'{root}{mode}.json' for mode in ('val', 'test')})
+    entrants = [Entrant(name, str(CONFIGS / f'{name}_bccd.py'), options) for name in args.names]
+    results = race(entrants, args.out, args.minutes * 60)
+    (args.out / 'race.json').write_text(json.dumps(results, indent=2) + '\n')
+    for name, result in results.items():
+        metrics = result['metrics']
+        print(
+            f'{name:32s} {result["step_seconds"]:6.3f} s/step {result["iterations"]:5d} steps  '
+            f'AP {metrics["coco/bbox_mAP"]:.3f}  AP50 {metrics["coco/bbox_mAP_50"]:.3f}'
+        )
+
+
+if __name__ == '__main__':
+    run(main)
