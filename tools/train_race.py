@@ -14,6 +14,7 @@ import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.benchmark import Entrant, race
 from mmdet_vanilla.utils.cli import run
 from mmdet_vanilla.utils.preflight import PreflightError
+from mmdet_vanilla.visualization import plot_learning_curves
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs' / 'bccd'
 
@@ -40,12 +41,14 @@ def main() -> None:
     entrants = [Entrant(name, str(CONFIGS / f'{name}_bccd.py'), options) for name in args.names]
     results = race(entrants, args.out, args.minutes * 60)
     (args.out / 'race.json').write_text(json.dumps(results, indent=2) + '\n')
+    plot_learning_curves(
+        {name: result['curve'] for name, result in results.items()}, args.out / 'race.png'
+    )
+    print('| detector | s/step | steps | AP | AP50 | AP75 |\n|---|---|---|---|---|---|')
     for name, result in results.items():
-        metrics = result['metrics']
-        print(
-            f'{name:32s} {result["step_seconds"]:6.3f} s/step {result["iterations"]:5d} steps  '
-            f'AP {metrics["coco/bbox_mAP"]:.3f}  AP50 {metrics["coco/bbox_mAP_50"]:.3f}'
-        )
+        metrics = [f'{result["metrics"][f"coco/bbox_mAP{key}"]:.3f}' for key in ('', '_50', '_75')]
+        row = [name, f'{result["step_seconds"]:.3f}', str(result['iterations']), *metrics]
+        print('|', ' | '.join(row), '|')
 
 
 if __name__ == '__main__':
