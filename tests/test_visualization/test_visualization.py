@@ -238,5 +238,5 @@ def test_ground_truth_is_that_of_the_file(tmp_path):
 def test_plot_learning_curves(tmp_path):
     curves = dict(a=[(60, 0.1, 0.2), (120, 0.3, 0.5)], b=[(60, 0.2, 0.4)])
     plot_learning_curves(curves, tmp_path / 'race.png')
-    picture = mmcv.imread(str(tmp_path / 'race.png'))
+    picture = cv2.imread(str(tmp_path / 'race.png'))
     assert picture.shape[:2] == (480, 1200) and picture.std() > 10
