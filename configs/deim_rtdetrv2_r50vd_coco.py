@@ -6,12 +6,7 @@ _base_ = [
 
 model = dict(
     backbone=dict(frozen_stages=-1, norm_cfg=dict(type='BN', requires_grad=True), norm_eval=False),
-    bbox_head=dict(
-        num_points=[4, 4, 4],
-        xavier_init=True,
-        act_cfg=dict(type='SiLU', inplace=True),
-        loss_cls=dict(_delete_=True, type='MatchabilityAwareLoss'),
-    ),
+    bbox_head={{_base_.deim_head}},
 )
 train_cfg = dict(max_epochs=60)
 param_scheduler = [

@@ -3,13 +3,6 @@ _base_ = [
     './_base_/deim_coco.py',
 ]
 
-model = dict(
-    backbone=dict(arch='6'),
-    bbox_head=dict(
-        num_points=[4, 4, 4],
-        xavier_init=True,
-        act_cfg=dict(type='SiLU', inplace=True),
-        loss_cls=dict(_delete_=True, type='MatchabilityAwareLoss'),
-    ),
-)
+model = dict(backbone=dict(arch='6'), bbox_head={{_base_.deim_head}})
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))))
 default_hooks = dict(deep_training=dict(type='DeepTrainingHook', end=1 / 3, by_epoch=False))

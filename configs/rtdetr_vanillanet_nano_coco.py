@@ -6,5 +6,3 @@ model = dict(
     neck=dict(out_channels=128, feedforward_channels=256),
     bbox_head=dict(embed_dims=128, feedforward_channels=256),
 )
-# There are no pretrained weights of this width.
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))))

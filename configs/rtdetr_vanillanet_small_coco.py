@@ -4,5 +4,3 @@ _base_ = './rtdetr_vanillanet6_coco.py'
 model = dict(
     backbone=dict(arch='9', widen_factor=1 / 2),
 )
-# There are no pretrained weights of this width.
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))))

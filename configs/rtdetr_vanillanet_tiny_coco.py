@@ -6,5 +6,3 @@ model = dict(
     neck=dict(out_channels=192, feedforward_channels=512),
     bbox_head=dict(embed_dims=192, feedforward_channels=512),
 )
-# There are no pretrained weights of this width.
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))))

@@ -4,8 +4,8 @@ _base_ = [
 ]
 
 model = dict(bbox_head=dict(num_points=[4, 4, 4], xavier_init=True))
-# One learning rate for all, only normalisation without weight decay, one training size.
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(_delete_=True), bias_decay_mult=1))
+# One learning rate for all, one training size.
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(_delete_=True)))
 train_cfg = dict(max_epochs=120)
 default_hooks = dict(
     pipeline_switch=dict(switch_epoch=117), batch_augments=dict(schedule=dict(_delete_=True))

@@ -3,4 +3,4 @@ _base_ = './rtdetrv2_r18vd_coco.py'
 
 model = dict(bbox_head=dict(sampling_method='discrete'))
 train_cfg = dict(max_epochs=36)
-default_hooks = dict(pipeline_switch=dict(switch_epoch=35))
+default_hooks = dict(pipeline_switch=dict(switch_epoch=33))

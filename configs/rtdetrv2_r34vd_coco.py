@@ -7,7 +7,9 @@ model = dict(
     backbone=dict(depth=34),
     bbox_head=dict(num_decoder_layers=4, num_points=[4, 4, 4], xavier_init=True),
 )
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.5))))
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.5)), bias_decay_mult=0)
+)
 train_cfg = dict(max_epochs=120)
 default_hooks = dict(
     pipeline_switch=dict(switch_epoch=117),

@@ -4,6 +4,6 @@ _base_ = './rtdetrv2_r34vd_coco.py'
 model = dict(bbox_head=dict(sampling_method='discrete'))
 train_cfg = dict(max_epochs=12)
 default_hooks = dict(
-    pipeline_switch=dict(switch_epoch=11),
-    batch_augments=dict(schedule=dict(multi_scale=dict(end=11))),
+    pipeline_switch=dict(switch_epoch=10),
+    batch_augments=dict(schedule=dict(multi_scale=dict(end=10))),
 )

@@ -4,6 +4,6 @@ _base_ = './rtdetrv2_r50vd_m_coco.py'
 model = dict(bbox_head=dict(sampling_method='discrete'))
 train_cfg = dict(max_epochs=36)
 default_hooks = dict(
-    pipeline_switch=dict(switch_epoch=35),
-    batch_augments=dict(schedule=dict(multi_scale=dict(end=35))),
+    pipeline_switch=dict(switch_epoch=33),
+    batch_augments=dict(schedule=dict(multi_scale=dict(end=33))),
 )

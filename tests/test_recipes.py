@@ -1,10 +1,12 @@
 """The numbers of the published recipes, after inheritance, and what they make of a model."""
 
 import pytest
+import torch
 from helpers import CONFIGS
-from mmdet.registry import DATASETS, HOOKS, MODELS
+from mmdet.registry import DATASETS, HOOKS, MODELS, PARAM_SCHEDULERS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from torch import nn
 
 V1 = ['r18vd', 'r34vd', 'r50vd_m', 'r50vd', 'r101vd', 'vanillanet6']
 SIZES = [480, 512, 544, 576, 608, 640, 640, 640, 672, 704, 736, 768, 800]
@@ -33,7 +35,7 @@ def test_rtdetr(name):
     assert wrapper.clip_grad == dict(max_norm=0.1, norm_type=2)
     assert wrapper.paramwise_cfg.norm_decay_mult == wrapper.paramwise_cfg.bias_decay_mult == 0
     slower = wrapper.paramwise_cfg.custom_keys.backbone.lr_mult
-    assert slower == (0.01 if name == 'r101vd' else 0.1)
+    assert slower == dict(r101vd=0.01, vanillanet6=1.0).get(name, 0.1)
     [warm_up] = cfg.param_scheduler
     assert warm_up == dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=2000)
     [ema] = [hook for hook in cfg.custom_hooks if hook.type == 'EMAHook']
@@ -119,7 +121,7 @@ def test_model(name, queries, layers, expansion, width, hidden):
         ('r50vd_m', 84, 81, 0.1),
         ('r50vd', 72, 71, 0.1),
         ('r101vd', 72, 71, 0.01),
-        ('vanillanet6', 72, 71, 0.1),
+        ('vanillanet6', 72, 71, 1.0),
     ],
 )
 def test_rtdetrv2(name, epochs, switch, slower):
@@ -135,23 +137,25 @@ def test_rtdetrv2(name, epochs, switch, slower):
         'FilterAnnotations',
         'PackDetInputs',
     ]
-    keys = cfg.optim_wrapper.paramwise_cfg.custom_keys
+    paramwise = cfg.optim_wrapper.paramwise_cfg
+    assert (paramwise.norm_decay_mult, paramwise.bias_decay_mult) == (0, int(name != 'r34vd'))
+    keys = paramwise.custom_keys
     if slower is None:
-        assert not keys and cfg.optim_wrapper.paramwise_cfg.bias_decay_mult == 1
-        assert not schedule(cfg)
+        assert not keys and not schedule(cfg)
     else:
         assert keys.backbone.lr_mult == slower
         assert schedule(cfg).multi_scale.end == switch
 
 
 @pytest.mark.parametrize(
-    'name, epochs', [('r18vd', 36), ('r34vd', 12), ('r50vd_m', 36), ('r50vd', 12)]
+    'name, epochs, plain',
+    [('r18vd', 36, 33), ('r34vd', 12, 10), ('r50vd_m', 36, 33), ('r50vd', 12, 10)],
 )
-def test_discrete_fine_tunes(name, epochs):
+def test_discrete_fine_tunes(name, epochs, plain):
     cfg = load(f'rtdetrv2_{name}_dsp')
     assert cfg.train_cfg.max_epochs == epochs
-    assert cfg.default_hooks.pipeline_switch.switch_epoch == epochs - 1
-    assert schedule(cfg).get('multi_scale', {}).get('end', epochs - 1) == epochs - 1
+    assert cfg.default_hooks.pipeline_switch.switch_epoch == plain
+    assert schedule(cfg).get('multi_scale', {}).get('end', plain) == plain
 
 
 @pytest.mark.parametrize(
@@ -184,22 +188,74 @@ def test_deim(name, epochs, half, last):
         assert cfg.model.backbone.frozen_stages == -1 and not cfg.model.backbone.norm_eval
 
 
-def test_each_part_of_deim_alone():
-    plain = 'rtdetrv2_r34vd'
-    mal = load(plain)
-    mal.merge_from_dict(
-        {'model.bbox_head.loss_cls': dict(_delete_=True, type='MatchabilityAwareLoss')}
+DEIM_PARTS = dict(
+    loss={'model.bbox_head.loss_cls': dict(_delete_=True, type='MatchabilityAwareLoss')},
+    activation={'model.bbox_head.act_cfg': dict(type='SiLU', inplace=True)},
+    mosaic={
+        'default_hooks.batch_augments.schedule.mosaic': dict(
+            augment=dict(type='BatchMosaic', prob=0.5), begin=4, end=64
+        )
+    },
+    mixup={
+        'default_hooks.batch_augments.schedule.mixup': dict(
+            augment=dict(type='BatchMixUp', prob=0.5), begin=4, end=64
+        )
+    },
+    schedule={'param_scheduler': load('deim_rtdetrv2_r34vd').param_scheduler},
+)
+
+
+@pytest.mark.parametrize('part', DEIM_PARTS)
+def test_each_part_of_deim_alone(part):
+    cfg = load('rtdetrv2_r34vd')
+    cfg.merge_from_dict(DEIM_PARTS[part])
+    cfg.model.bbox_head.num_decoder_layers = 1
+    model = MODELS.build(cfg.model)
+    head = model.bbox_head
+    optimizer = torch.optim.SGD(head.parameters(), lr=1.0)
+    schedulers = []
+    for entry in cfg.param_scheduler:
+        entry.pop('convert_to_iter_based', None)
+        schedulers.append(PARAM_SCHEDULERS.build(entry, default_args=dict(optimizer=optimizer)))
+    found = dict(
+        loss=type(head.loss_cls).__name__ == 'MatchabilityAwareLoss',
+        activation=any(isinstance(module, nn.SiLU) for module in head.decoder.modules()),
+        schedule=[type(s).__name__ for s in schedulers]
+        == ['QuadraticWarmupLR', 'CosineAnnealingLR'],
     )
-    assert type(MODELS.build(mal.model).bbox_head.loss_cls).__name__ == 'MatchabilityAwareLoss'
-    dense = load(plain)
-    dense.merge_from_dict(
-        {
-            'default_hooks.batch_augments.schedule.mixup.augment.type': 'BatchMixUp',
-            'default_hooks.batch_augments.schedule.mixup.end': 64,
-        }
-    )
-    hook = HOOKS.build(dense.default_hooks.batch_augments)
-    assert set(hook.augments) == {'multi_scale', 'mixup'}
+    augments = HOOKS.build(cfg.default_hooks.batch_augments).augments
+    found.update({name: name in augments for name in ('mosaic', 'mixup')})
+    assert [name for name, is_on in found.items() if is_on] == [part]
+
+
+@pytest.mark.parametrize('name', ['rtdetr_r18vd', 'rtdetrv2_r18vd'])
+def test_the_built_model(name):
+    """What the configs leave to defaults."""
+    model = MODELS.build(load(name).model)
+    head = model.bbox_head
+    assert (head.label_noise_ratio, head.box_noise_scale) == (0.5, 1.0)
+    attention = head.decoder.layers[0].cross_attn
+    assert attention.num_heads == head.decoder.layers[0].self_attn.num_heads == 8
+    assert attention.num_points == [4, 4, 4] and attention.offset_scale == 0.5
+    assert len(head.input_proj) == 3
+    assert head.dec_score_head[0].in_features == 256
+    assert head.decoder.layers[0].linear1.out_features == 1024
+    # The prior probability of a class, 0.01.
+    torch.testing.assert_close(head.dec_score_head[0].bias.sigmoid(), torch.full((80,), 0.01))
+    assert len(model.neck.encoder) == 1 and model.neck.use_encoder_idx == (2,)
+
+
+@pytest.mark.parametrize('config', sorted((CONFIGS / 'bccd').glob('*.py')), ids=lambda p: p.stem)
+def test_races_start_from_scratch_with_trained_normalisation(config):
+    cfg = Config.fromfile(config)
+    if 'transformers' in config.stem:
+        assert not cfg.model.model.freeze_backbone_batch_norms
+        return
+    backbone = MODELS.build(cfg.model).backbone
+    assert not backbone.init_cfg or 'Pretrained' not in str(backbone.init_cfg)
+    backbone.train()
+    norms = [m for m in backbone.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert norms and all(norm.training and norm.weight.requires_grad for norm in norms)
 
 
 @pytest.mark.parametrize('name', ['r18vd', 'vanillanet6'])

@@ -62,11 +62,11 @@ def main() -> None:
     check_data_files(cfg, ('train', 'val'))
     runner = Runner.from_cfg(cfg)
     runner.train()
-    metrics = runner.val()
-    print(
-        f'{len(ids)} images, {runner.iter} steps: AP {metrics["coco/bbox_mAP"]:.3f}, '
-        f'AP50 {metrics["coco/bbox_mAP_50"]:.3f}'
+    # Of the validation after the last epoch, with the averaged weights.
+    ap, ap50 = (
+        runner.message_hub.get_scalar(f'val/coco/bbox_mAP{key}').current() for key in ('', '_50')
     )
+    print(f'{len(ids)} images, {runner.iter} steps: AP {ap:.3f}, AP50 {ap50:.3f}')
 
 
 if __name__ == '__main__':

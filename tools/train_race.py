@@ -12,7 +12,7 @@ from pathlib import Path
 
 import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.benchmark import Entrant, race
-from mmdet_vanilla.utils.cli import run
+from mmdet_vanilla.utils.cli import add_cfg_options, run
 from mmdet_vanilla.utils.preflight import PreflightError
 from mmdet_vanilla.visualization import plot_learning_curves
 
@@ -26,6 +26,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--data', default='data/bccd', help='folder with train.json and the others')
     parser.add_argument('--minutes', type=float, default=6, help='training time of each')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/race'))
+    add_cfg_options(parser)
     args = parser.parse_args()
     for name in args.names:
         if name not in names:
@@ -38,6 +39,7 @@ def main() -> None:
     root = args.data.rstrip('/') + '/'
     options = {f'{mode}_dataloader.dataset.data_root': root for mode in ('train', 'val', 'test')}
     options.update({f'{mode}_evaluator.ann_file': f'{root}{mode}.json' for mode in ('val', 'test')})
+    options.update(args.cfg_options or {})
     entrants = [Entrant(name, str(CONFIGS / f'{name}_bccd.py'), options) for name in args.names]
     results = race(entrants, args.out, args.minutes * 60)
     (args.out / 'race.json').write_text(json.dumps(results, indent=2) + '\n')

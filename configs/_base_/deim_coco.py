@@ -1,8 +1,15 @@
 # How DEIM trains RT-DETRv2 on COCO (https://arxiv.org/abs/2412.04234), of 120 epochs. Against
 # rtdetrv2_coco.py: mosaic and mixup make matches dense from epoch 4 to half of the rest; the
 # learning rate, twice as high, stays until then and falls to its half; no changing sizes.
-# Its loss is the model's: bbox_head.loss_cls=dict(type='MatchabilityAwareLoss').
+# A member of the family takes deim_head as its model.bbox_head.
 _base_ = './rtdetrv2_coco.py'
+
+deim_head = dict(
+    num_points=[4, 4, 4],
+    xavier_init=True,
+    act_cfg=dict(type='SiLU', inplace=True),
+    loss_cls=dict(_delete_=True, type='MatchabilityAwareLoss'),
+)
 
 train_cfg = dict(max_epochs=120)
 optim_wrapper = dict(optimizer=dict(lr=2e-4))

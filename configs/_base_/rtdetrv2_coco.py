@@ -2,6 +2,8 @@
 # the changing sizes end before the training does. The authors train in mixed precision (--amp).
 _base_ = './rtdetr_coco.py'
 
+# Biases are decayed, in all but R34.
+optim_wrapper = dict(paramwise_cfg=dict(bias_decay_mult=1))
 default_hooks = dict(
     pipeline_switch=dict(
         type='PipelineSwitchHook',

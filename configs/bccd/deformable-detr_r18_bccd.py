@@ -21,7 +21,14 @@ model = dict(
         bgr_to_rgb=True,
     ),
     backbone=dict(
-        type='ResNet', depth=18, base_channels=16, out_indices=(1, 2, 3), style='pytorch'
+        type='ResNet',
+        depth=18,
+        base_channels=16,
+        out_indices=(1, 2, 3),
+        style='pytorch',
+        # From scratch, normalisation has to be trained.
+        frozen_stages=-1,
+        norm_eval=False,
     ),
     neck=dict(
         type='ChannelMapper',
@@ -70,4 +77,10 @@ model = dict(
         )
     ),
     test_cfg=dict(max_per_img=100),
+)
+# As its authors do, what places the samples learns more slowly.
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        custom_keys=dict(sampling_offsets=dict(lr_mult=0.1), reference_points=dict(lr_mult=0.1))
+    )
 )

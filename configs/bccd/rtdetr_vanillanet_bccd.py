@@ -15,7 +15,7 @@ model = dict(
         feedforward_channels=256,
         num_decoder_layers=3,
         num_queries=100,
-        num_denoising=100,
+        num_denoising=50,
     ),
     test_cfg=dict(max_per_img=100),
 )

@@ -30,7 +30,7 @@ model = dict(
         decoder_ffn_dim=256,
         decoder_layers=3,
         num_queries=100,
-        num_denoising=100,
+        num_denoising=50,
         freeze_backbone_batch_norms=False,
     ),
 )

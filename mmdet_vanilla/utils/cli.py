@@ -22,9 +22,8 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(2)
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that training and testing share."""
-    parser.add_argument('--work-dir', help='folder for logs, checkpoints and results')
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Adds the overrides of a config."""
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -32,6 +31,12 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='override settings of the config, e.g. train_dataloader.batch_size=8 or key="[a,b]"',
     )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that training and testing share."""
+    parser.add_argument('--work-dir', help='folder for logs, checkpoints and results')
+    add_cfg_options(parser)
     parser.add_argument(
         '--trust-checkpoint',
         action='store_true',

@@ -54,6 +54,7 @@ def test_an_empty_schedule(tmp_path):
         (dict(m=dict(augment=MIXUP, begin=4)), {}, 'm is active from epoch 4 to 4'),
         (dict(m=dict(augment=MIXUP, end=9)), {}, 'adapt begin and end to max_epochs'),
         (dict(m=dict(augment=MIXUP)), dict(dataset=Squares(1)), 'at least 2, but a batch has 1'),
+        (dict(m=dict(augment=MIXUP)), dict(dataset=Squares(3)), 'the last batch of an epoch has 1'),
         (
             dict(r=dict(augment=RESIZE)),
             dict(train_cfg=dict(type='IterBasedTrainLoop', max_iters=2)),

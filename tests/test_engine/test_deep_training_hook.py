@@ -1,4 +1,5 @@
 import copy
+import logging
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.registry import MODELS
 from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
 
 from mmdet_vanilla.engine.hooks.deep_training_hook import (
     DeepTrainingError,
@@ -131,6 +133,71 @@ def test_pretrained_weights_keep_slope_1(tmp_path):
     assert record.slopes == [1.0] * 6
     _, record = train(tmp_path / 'c', dict(hook, with_pretrained=True), load_from=weights)
     assert record.slopes[0] == 0
+
+
+def test_weights_from_the_middle_are_no_start(tmp_path):
+    checkpoints = dict(default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)))
+    hook = dict(type='DeepTrainingHook', end=2)
+    train(tmp_path, hook, **checkpoints)
+    middle = str(tmp_path / 'epoch_2.pth')
+    with pytest.raises(DeepTrainingError, match='saved at act_learn=0.5, in the middle'):
+        train(tmp_path / 'a', hook, load_from=middle)
+    _, record = train(tmp_path / 'b', dict(hook, with_pretrained=True), load_from=middle)
+    assert record.slopes == [0, 0, 0.5, 0.5, 1, 1, 1, 1]
+
+
+def test_weights_that_name_no_slope_are_of_slope_1():
+    weights = MODELS.build(TINY_RTDETR['backbone']).state_dict()
+    model = MODELS.build(dict(TINY_RTDETR['backbone'], act_learn=0.25))
+    messages = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(handler)
+    model.load_state_dict(weights)
+    logger.removeHandler(handler)
+    assert model.act_learn == 0.25
+    assert len(messages) == 1 and 'stays at act_learn=0.25' in messages[0]
+
+
+@pytest.mark.parametrize('merge_begin', [None, 3])
+@pytest.mark.parametrize('epoch', [1, 4])
+def test_checkpoints_can_be_tested(tmp_path, merge_begin, epoch, capfd):
+    hook = dict(type='DeepTrainingHook', end=2, merge_begin=merge_begin)
+    train(tmp_path, hook, default_hooks=dict(checkpoint=dict(type='CheckpointHook', interval=1)))
+    detections = str(tmp_path / 'detections.pkl')
+    runner = tiny_runner(
+        tmp_path / 'test',
+        hooks=[hook],
+        test_cfg=dict(),
+        test_dataloader=dict(
+            dataset=Squares(),
+            batch_size=2,
+            num_workers=0,
+            sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='pseudo_collate'),
+        ),
+        test_evaluator=dict(type='DumpDetResults', out_file_path=detections),
+        load_from=str(tmp_path / f'epoch_{epoch}.pth'),
+        log_level='INFO',
+    )
+    capfd.readouterr()
+    runner.test()
+    backbone = runner.model.backbone
+    assert backbone.is_merged == (merge_begin is not None and epoch == 4)
+    assert backbone.act_learn == (0 if epoch == 1 else 1)
+    output = capfd.readouterr()
+    said = 'Evaluating at act_learn=0.000' in output.out + output.err
+    assert said == (epoch == 1)
+
+
+def test_a_share_of_the_training_is_one_whenever_the_hook_runs(tmp_path):
+    hook = DeepTrainingHook(end=0.25, merge_begin=3)
+    for name in ('a', 'b'):
+        _, record = train(tmp_path / name, hook)
+        assert record.slopes == [0, 0, *[1] * 6] and record.merged == [*[False] * 6, True, True]
+    with pytest.raises(DeepTrainingError, match='merge_begin=1 is before end=2'):
+        train(tmp_path / 'c', DeepTrainingHook(end=0.5, merge_begin=1))
 
 
 def test_merging_keeps_the_outputs_and_goes_on_learning(tmp_path):

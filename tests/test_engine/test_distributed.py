@@ -195,6 +195,23 @@ def test_parameter_groups_are_the_same_under_fsdp(tmp_path):
         assert groups == expected and changed
 
 
+SAVE_PARAMETERS = """
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+
+@HOOKS.register_module()
+class SaveParametersHook(Hook):
+    def __init__(self, folder):
+        self.folder = folder
+
+    def after_train(self, runner):
+        parameters = {name: p.detach() for name, p in runner.model.module.named_parameters()}
+        torch.save(parameters, f'{self.folder}/rank{runner.rank}.pth')
+"""
+
+
 @pytest.mark.slow
 def test_a_training_run_in_two_processes(tmp_path):
     """tools/train.py under torchrun without an accelerator, on a model that asks for SyncBN."""
@@ -234,23 +251,25 @@ def test_a_training_run_in_two_processes(tmp_path):
         train_dataloader=loader,
         train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=2),
         optim_wrapper=OPTIM_WRAPPER,
-        custom_imports=dict(imports=['mmdet_vanilla'], allow_failed_imports=False),
+        custom_imports=dict(imports=['mmdet_vanilla', 'save_parameters']),
         default_scope='mmdet',
         sync_bn='torch',
         # Exchanges parameters in the middle, after which the processes still average gradients.
         custom_hooks=[
             dict(type='DeepTrainingHook', end=1, by_epoch=False, merge_begin=2),
             dict(type='EMAHook', update_buffers=True),
+            dict(type='SaveParametersHook', folder=str(tmp_path)),
         ],
         work_dir=str(tmp_path / 'work'),
     )
+    (tmp_path / 'save_parameters.py').write_text(SAVE_PARAMETERS)
     config = tmp_path / 'config.py'
     Config(cfg).dump(config)
     command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
     result = subprocess.run(
         [*command, 'tools/train.py', str(config), '--launcher', 'pytorch'],
         cwd=ROOT,
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+        env={**os.environ, 'PYTHONPATH': f'{ROOT}:{tmp_path}', 'OMP_NUM_THREADS': '1'},
         capture_output=True,
         text=True,
         timeout=100,
@@ -267,6 +286,10 @@ def test_a_training_run_in_two_processes(tmp_path):
         names = [name for name in state[part] if 'backbone.stages.0.' in name]
         assert any('merged.0.weight' in name for name in names)
         assert not any('conv1' in name for name in names)
+    first, second = (torch.load(tmp_path / f'rank{rank}.pth') for rank in (0, 1))
+    assert first.keys() == second.keys() and any('merged' in name for name in first)
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,9 @@
+import copy
+
 import pytest
+from helpers import CONFIGS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mmengine.config import Config
 
 from mmdet_vanilla.utils.errors import UserError
@@ -44,3 +49,29 @@ def test_refuses_what_has_no_epochs():
     cfg.train_cfg = dict(type='IterBasedTrainLoop', max_iters=5)
     with pytest.raises(UserError, match='by iterations'):
         rescale_schedule(cfg, 3)
+
+
+LONG = Config.fromfile(CONFIGS / 'deim_rtdetrv2_r18vd_coco.py')
+
+
+@settings(max_examples=60)
+@given(st.integers(1, 400))
+def test_what_holds_in_a_long_training_holds_in_a_short_one(max_epochs):
+    cfg = copy.deepcopy(LONG)
+    rescale_schedule(cfg, max_epochs)
+    assert cfg.train_cfg.val_interval >= 1
+    for scheduler in cfg.param_scheduler[1:]:
+        assert 0 <= scheduler.begin < scheduler.end <= max_epochs
+        assert scheduler.T_max == scheduler.end - scheduler.begin
+    # The plain epochs at the end stay, if there is more than one.
+    switch = cfg.default_hooks.pipeline_switch.switch_epoch
+    assert switch < max_epochs or max_epochs == 1
+    for entry in cfg.default_hooks.batch_augments.schedule.values():
+        assert 0 <= entry.begin < entry.end <= max(switch, 1)
+
+
+def test_drops_what_is_shorter_than_an_epoch():
+    cfg = copy.deepcopy(LONG)
+    rescale_schedule(cfg, 1)
+    assert [scheduler.type for scheduler in cfg.param_scheduler] == ['QuadraticWarmupLR']
+    assert not cfg.default_hooks.batch_augments.schedule

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from mmdet.registry import HOOKS, MODELS
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import DataLoader
 
 from mmdet_vanilla.utils.errors import UserError
 
@@ -89,6 +90,13 @@ class BatchAugmentScheduleHook(Hook):
         images = min(batch_size, len(dataloader.dataset))
         for name, augment in self.augments.items():
             least = getattr(augment, 'min_batch_size', 1)
+            last = len(dataloader.sampler) % batch_size
+            if images >= least and 0 < last < least and not _drops_last(dataloader):
+                raise AugmentationError(
+                    f'schedule.{name} mixes images of a batch, at least {least}, but the last '
+                    f'batch of an epoch has {last}: set train_dataloader.drop_last=True (or '
+                    'batch_sampler.drop_last=True), or choose another batch_size.'
+                )
             if images < least:
                 raise AugmentationError(
                     f'schedule.{name} mixes images of a batch, at least {least}, but a batch has '
@@ -115,3 +123,8 @@ class BatchAugmentScheduleHook(Hook):
     def _is_active(self, name: str, runner: Runner) -> bool:
         begin, end = self._epochs(name, runner.max_epochs)
         return begin <= runner.epoch < end
+
+
+def _drops_last(dataloader: DataLoader) -> bool:
+    batch_sampler = dataloader.batch_sampler
+    return dataloader.drop_last or getattr(batch_sampler, 'drop_last', False)

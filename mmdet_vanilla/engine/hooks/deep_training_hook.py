@@ -8,6 +8,7 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, FlexibleRunner, Runner
 from torch import nn
 
@@ -47,7 +48,7 @@ class DeepTrainingHook(Hook):
 
     The schedule is for training from scratch: published weights were trained to slope 1, and at 0
     they compute something else. With ``load_from`` or a ``Pretrained`` backbone the hook therefore
-    leaves the slope at 1 and says so.
+    leaves the slope at 1 and says so; weights from the middle of a schedule are refused.
 
     A checkpoint saved below 1 holds its slope (``backbone.act_learn``), so that whoever loads it
     evaluates the function that was trained; fusing such a model is refused.
@@ -66,7 +67,8 @@ class DeepTrainingHook(Hook):
 
     Raises:
         DeepTrainingError: For numbers out of range, and before training if the schedule is longer
-            than the training, the loop counts no epochs, or the model has no VanillaNet.
+            than the training, the loop counts no epochs, the model has no VanillaNet, or the
+            weights to start from are from the middle of a schedule.
     """
 
     # Before EMAHook: a checkpoint is loaded into the form that it has.
@@ -86,57 +88,20 @@ class DeepTrainingHook(Hook):
             )
         if mode not in ('linear', 'cosine'):
             raise DeepTrainingError(f"mode={mode!r}: expected 'linear' or 'cosine'.")
-        if merge_begin is not None and merge_begin < end:
-            raise DeepTrainingError(
-                f'merge_begin={merge_begin} is before end={end}: the convolutions can be merged '
-                'only once act_learn is 1.'
-            )
+        if merge_begin is not None and (merge_begin < 1) == (end < 1):  # of the same kind
+            _check_order(end, merge_begin)
         self.end = end
         self.by_epoch = by_epoch
         self.mode = mode
         self.merge_begin = merge_begin
         self.with_pretrained = with_pretrained
         self.enabled = True
-
-    def before_run(self, runner: Runner) -> None:
-        """Checks that the run fits the schedule, if it trains."""
-        loop = runner._train_loop
-        if loop is None:
-            return
-        loop = runner.train_loop
-        unit = 'epochs' if self.by_epoch else 'iterations'
-        if self.by_epoch and not isinstance(loop, EpochBasedTrainLoop):
-            raise DeepTrainingError(
-                f'DeepTrainingHook counts epochs, but {type(loop).__name__} counts iterations: '
-                'set by_epoch=False, and end (and merge_begin) in iterations.'
-            )
-        length = loop.max_epochs if self.by_epoch else loop.max_iters
-        for name in ('end', 'merge_begin'):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            if value < 1:
-                value *= length
-                setattr(self, name, value)
-            if value > length - 1:
-                raise DeepTrainingError(
-                    f'DeepTrainingHook: {name}={value:g} {unit} is not before the end of the '
-                    f'training, {length} {unit}: act_learn would not reach 1, and the model could '
-                    'not be fused. Choose a smaller one (the authors take the first third).'
-                )
-        if self.merge_begin is not None and isinstance(runner, FlexibleRunner):
-            raise DeepTrainingError(
-                'DeepTrainingHook: merge_begin exchanges parameters, which strategies of '
-                'FlexibleRunner do not allow: leave it out, or use the default runner.'
-            )
-        if not self._backbones(runner):
-            raise DeepTrainingError(
-                f'DeepTrainingHook: no VanillaNet in {type(detector_of(runner)).__name__}; drop '
-                'the hook (default_hooks.deep_training=None) or use that backbone.'
-            )
+        # end and merge_begin in epochs or iterations, once the length of the training is known.
+        self._end, self._merge_begin = end, merge_begin
 
     def before_train(self, runner: Runner) -> None:
-        """Decides whether the schedule applies to these weights."""
+        """Checks that the training fits the schedule, and whether it applies to these weights."""
+        self._resolve(runner)
         # Whether a run started from pretrained weights can no longer be seen when it is resumed.
         key = 'deep_training'
         if runner._resume and key in runner.message_hub.runtime_info:
@@ -145,6 +110,13 @@ class DeepTrainingHook(Hook):
             self.enabled = self.with_pretrained or not self._is_pretrained(runner)
         runner.message_hub.update_info(key, self.enabled)
         if not self.enabled:
+            slope = self._slope(runner)
+            if slope < 1.0:
+                raise DeepTrainingError(
+                    f'the weights to start from were saved at act_learn={slope:.3g}, in the middle '
+                    'of deep training. Resume that run (--resume), start from a checkpoint of its '
+                    'end, or run the schedule once more from 0 (with_pretrained=True).'
+                )
             runner.logger.info(
                 'DeepTrainingHook: the weights are pretrained, so act_learn stays at 1, the value '
                 'that they were trained with (with_pretrained=True runs the schedule all the same).'
@@ -161,12 +133,11 @@ class DeepTrainingHook(Hook):
         """Sets the slope of this iteration, and logs it."""
         if not self.by_epoch:
             self._update(runner, runner.iter)
-        slope = self._backbones(runner)[0].act_learn
-        runner.message_hub.update_scalar('train/act_learn', slope)
+        runner.message_hub.update_scalar('train/act_learn', self._slope(runner))
 
     def before_val(self, runner: Runner) -> None:
         """Says which function is evaluated."""
-        slope = min((net.act_learn for net in self._backbones(runner)), default=1.0)
+        slope = self._slope(runner)
         if slope < 1.0:
             runner.logger.info(
                 f'Evaluating at act_learn={slope:.3f}: with the leaky ReLU inside the pairs of '
@@ -187,10 +158,53 @@ class DeepTrainingHook(Hook):
         """Merges the model before weights of the merged form are loaded."""
         names = checkpoint.get('state_dict') or ()
         if self.merge_begin is not None and any('.merged.' in name for name in names):
+            # The weights that are overwritten now need not be fusible.
+            for net in self._backbones(runner):
+                if not net.is_merged:
+                    net.set_act_learn(1.0)
             self._merge(runner)
 
     def _backbones(self, runner: Runner) -> list[VanillaNet]:
         return _backbones(detector_of(runner))
+
+    def _slope(self, runner: Runner) -> float:
+        return min((net.act_learn for net in self._backbones(runner)), default=1.0)
+
+    def _resolve(self, runner: Runner) -> None:
+        """Turns shares of the training into epochs or iterations, and checks them."""
+        loop = runner.train_loop
+        unit = 'epochs' if self.by_epoch else 'iterations'
+        if self.by_epoch and not isinstance(loop, EpochBasedTrainLoop):
+            raise DeepTrainingError(
+                f'DeepTrainingHook counts epochs, but {type(loop).__name__} counts iterations: '
+                'set by_epoch=False, and end (and merge_begin) in iterations.'
+            )
+        length = loop.max_epochs if self.by_epoch else loop.max_iters
+        resolved = {}
+        for name in ('end', 'merge_begin'):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                value *= length
+            if value is not None and value > length - 1:
+                raise DeepTrainingError(
+                    f'DeepTrainingHook: {name}={value:g} {unit} is not before the end of the '
+                    f'training, {length} {unit}: act_learn would not reach 1, and the model could '
+                    'not be fused. Choose a smaller one (the authors take the first third).'
+                )
+            resolved[name] = value
+        self._end, self._merge_begin = resolved['end'], resolved['merge_begin']
+        if self._merge_begin is not None:
+            _check_order(self._end, self._merge_begin)
+            if isinstance(runner, FlexibleRunner):
+                raise DeepTrainingError(
+                    'DeepTrainingHook: merge_begin exchanges parameters, which strategies of '
+                    'FlexibleRunner do not allow: leave it out, or use the default runner.'
+                )
+        if not self._backbones(runner):
+            raise DeepTrainingError(
+                f'DeepTrainingHook: no VanillaNet in {type(detector_of(runner)).__name__}; drop '
+                'the hook (default_hooks.deep_training=None) or use that backbone.'
+            )
 
     def _is_pretrained(self, runner: Runner) -> bool:
         init_cfgs = [getattr(m, 'init_cfg', None) for m in detector_of(runner).modules()]
@@ -200,11 +214,11 @@ class DeepTrainingHook(Hook):
 
     def _update(self, runner: Runner, progress: int) -> None:
         if self.enabled:
-            slope = deep_training_slope(progress, self.end, self.mode)
+            slope = deep_training_slope(progress, self._end, self.mode)
             for net in self._backbones(runner):
                 if not net.is_merged:
                     net.set_act_learn(slope)
-        if self.merge_begin is not None and progress >= self.merge_begin:
+        if self._merge_begin is not None and progress >= self._merge_begin:
             self._merge(runner)
 
     def _merge(self, runner: Runner) -> None:
@@ -214,12 +228,14 @@ class DeepTrainingHook(Hook):
         for hook in runner.hooks:
             if isinstance(hook, EMAHook):
                 average = hook.ema_model
+                for net in _backbones(average):
+                    net.set_act_learn(1.0)
                 _merge_pairs(average)
                 if average.update_buffers:
                     average.avg_parameters = average.module.state_dict()
                 else:
                     average.avg_parameters = dict(average.module.named_parameters())
-        if runner._train_loop is not None:
+        if isinstance(runner.optim_wrapper, OptimWrapper):  # while testing, it is only a config
             replace_parameters(runner.optim_wrapper.optimizer, replaced)
             if is_model_wrapper(runner.model):
                 # A distributed wrapper holds the parameters that it averages the gradients of.
@@ -231,6 +247,14 @@ class DeepTrainingHook(Hook):
         )
 
 
+def _check_order(end: float, merge_begin: float) -> None:
+    if merge_begin < end:
+        raise DeepTrainingError(
+            f'merge_begin={merge_begin:g} is before end={end:g}: the convolutions can be merged '
+            'only once act_learn is 1.'
+        )
+
+
 def _backbones(model: nn.Module) -> list[VanillaNet]:
     return [module for module in model.modules() if isinstance(module, VanillaNet)]
 
@@ -238,6 +262,5 @@ def _backbones(model: nn.Module) -> list[VanillaNet]:
 def _merge_pairs(model: nn.Module) -> dict[nn.Parameter, nn.Parameter | None]:
     replaced = {}
     for net in _backbones(model):
-        net.set_act_learn(1.0)
         replaced.update(net.merge_pairs())
     return replaced

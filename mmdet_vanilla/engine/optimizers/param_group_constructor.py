@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Real
 from typing import NamedTuple
@@ -12,13 +13,12 @@ from mmengine.logging import print_log
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm, _InstanceNorm
 from torch import nn
-from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn import GroupNorm, LayerNorm
 
 from mmdet_vanilla.utils.errors import UserError
 
 _NORMS = (_BatchNorm, _InstanceNorm, GroupNorm, LayerNorm)
-_DECAY_OPTIONS = ('norm_decay_mult', 'bias_decay_mult', 'flat_decay_mult')
+_DECAY_OPTIONS = ('norm_decay_mult', 'bias_decay_mult')
 _OPTIONS = (*_DECAY_OPTIONS, 'custom_keys', 'layer_decay_rate', 'bypass_duplicate')
 _ENTRY_OPTIONS = ('lr_mult', 'decay_mult')
 # What wrappers put in the middle of a parameter's name.
@@ -47,7 +47,7 @@ class ParamGroupOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     - Learning rates can fall towards the input of the backbone (``layer_decay_rate``).
 
     Weight decay is multiplied by the first that there is of: ``decay_mult`` of the matching
-    ``custom_keys`` entry, ``norm_decay_mult``, ``bias_decay_mult``, ``flat_decay_mult``, 1.
+    ``custom_keys`` entry, ``norm_decay_mult``, ``bias_decay_mult``, 1.
     Parameters that do not require a gradient are left out. Groups are fixed once built, since
     mmengine's schedules keep the base values of every group by its position.
 
@@ -60,7 +60,6 @@ class ParamGroupOptimWrapperConstructor(DefaultOptimWrapperConstructor):
               that long the first in alphabetical order.
             - ``norm_decay_mult``: factor of the weight decay of normalisation layers.
             - ``bias_decay_mult``: factor of the weight decay of biases.
-            - ``flat_decay_mult``: factor of the weight decay of one-dimensional parameters.
             - ``layer_decay_rate``: in (0, 1]. Multiplies the learning rate by ``rate **
               (num_layers - depth - 1)``, where ``depth, num_layers =
               model.backbone.get_layer_depth(name, prefix='backbone.')``; 1 outside the backbone.
@@ -83,7 +82,6 @@ class ParamGroupOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """
 
     def _validate_cfg(self) -> None:
-        super()._validate_cfg()
         options = self.paramwise_cfg
         _refuse_unknown(options, _OPTIONS, 'paramwise_cfg')
         factors = {key: options[key] for key in _DECAY_OPTIONS if key in options}
@@ -110,6 +108,7 @@ class ParamGroupOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise UserError(
                 f'{", ".join(factors)} need the weight decay: set optimizer.weight_decay.'
             )
+        super()._validate_cfg()
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
         """Adds the groups of a model.
@@ -120,18 +119,11 @@ class ParamGroupOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             **kwargs: Of mmengine's recursion, which this method does not need.
 
         Raises:
-            UserError: If a key matches no parameter, ``layer_decay_rate`` meets a backbone that
-                does not number its layers, or ``flat_decay_mult`` meets flattened parameters.
+            UserError: If a key matches no parameter, or ``layer_decay_rate`` meets a backbone that
+                does not number its layers.
         """
         named = list(_named_parameters(module))
         self._check_keys(named, module)
-        if 'flat_decay_mult' in self.paramwise_cfg and any(
-            isinstance(child, FullyShardedDataParallel) for child in module.modules()
-        ):
-            raise UserError(
-                'flat_decay_mult cannot tell one-dimensional parameters under FSDP, which flattens '
-                'all of them: use norm_decay_mult and bias_decay_mult.'
-            )
         layer_scale = self._layer_scale(module)
         groups: dict[tuple, list[_NamedParameter]] = {}
         for item in named:
@@ -161,6 +153,16 @@ class ParamGroupOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'{named[0].name if named else "(there is no parameter)"}. Correct or remove it.'
             )
 
+        trained = [item.name for item in named if item.param.requires_grad]
+        frozen = [key for key in keys if not any(key in name for name in trained)]
+        if frozen:
+            print_log(
+                f'paramwise_cfg.custom_keys: {", ".join(map(repr, frozen))} matches only '
+                'parameters that are frozen, and has no effect.',
+                logger='current',
+                level=logging.WARNING,
+            )
+
     def _entry(self, name: str) -> Mapping:
         keys = self.paramwise_cfg.get('custom_keys', {})
         key = min((key for key in keys if key in name), key=lambda k: (-len(k), k), default=None)
@@ -172,7 +174,6 @@ class ParamGroupOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         rules = (
             ('norm_decay_mult', isinstance(item.module, _NORMS)),
             ('bias_decay_mult', item.name.endswith('bias')),
-            ('flat_decay_mult', item.param.ndim == 1),
         )
         for option, applies in rules:
             if applies and option in self.paramwise_cfg:

@@ -478,6 +478,13 @@ class VanillaNet(BaseModule, ConvPair):
                 logger='current',
                 level=logging.WARNING,
             )
+        elif self.act_learn < 1.0:
+            print_log(
+                f'VanillaNet: these weights name no act_learn, so they were trained to 1; the '
+                f'model stays at act_learn={self.act_learn:.3g}, where it computes something else.',
+                logger='current',
+                level=logging.WARNING,
+            )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _freeze_stages(self) -> None:

@@ -83,13 +83,6 @@ def test_the_longest_key_counts_and_its_own_decay_comes_first():
     assert found['norm.weight'] == (LR, DECAY)
 
 
-def test_flat_parameters():
-    model = Attention()
-    found = settings_of(model, build(model, flat_decay_mult=0, norm_decay_mult=2))
-    assert found['scale'] == found['attn.in_proj_bias'] == (LR, 0)
-    assert found['norm.weight'] == (LR, DECAY * 2)
-
-
 def test_few_groups_in_a_fixed_order():
     model = Attention()
     custom_keys = dict(backbone=dict(lr_mult=0.1))
@@ -108,6 +101,18 @@ def test_shared_and_frozen_parameters():
     model['c'].requires_grad_(False)
     wrapper = build(model, custom_keys=dict(c=dict(lr_mult=0.5)), bypass_duplicate=True)
     assert set(settings_of(model, wrapper)) == {'a.weight', 'a.bias', 'b.bias'}
+
+
+def test_a_key_of_frozen_parameters_is_told(monkeypatch):
+    model = nn.ModuleDict(dict(a=nn.Linear(3, 3), c=nn.Linear(3, 3)))
+    model['c'].requires_grad_(False)
+    messages = []
+    monkeypatch.setattr(
+        'mmdet_vanilla.engine.optimizers.param_group_constructor.print_log',
+        lambda message, **_: messages.append(message),
+    )
+    build(model, custom_keys=dict(c=dict(lr_mult=0.5)))
+    assert any("'c' matches only parameters that are frozen" in message for message in messages)
 
 
 def test_a_wrapped_model_and_no_options():
@@ -144,8 +149,8 @@ def test_an_optimizer_without_decay():
         (dict(layer_decay_rate=1.5), None, 'layer_decay_rate=1.5: expected'),
         (dict(layer_decay_rate=0.6), None, 'get_layer_depth.*the model has Sequential'),
         (dict(bypass_duplicate=False), None, 'always taken once'),
-        (dict(flat_decay_mult=0), dict(type='SGD', lr=1), 'need the weight decay'),
-        (dict(flat_decay_mult=0), dict(type='AdamW', weight_decay=1), 'set optimizer.lr'),
+        (dict(bias_decay_mult=0), dict(type='SGD', lr=1), 'need the weight decay'),
+        (dict(bias_decay_mult=0), dict(type='AdamW', weight_decay=1), 'set optimizer.lr'),
     ],
 )
 def test_what_does_not_fit_is_an_error(paramwise, optimizer, message):
