@@ -322,10 +322,10 @@ class RTDETRHead(BaseDenseHead):
             return values.gather(1, index.expand(-1, -1, values.shape[-1]))
 
         selected = select(tokens)
-        anchors = select(anchors.expand(len(memory), -1, -1))
+        anchors = select(anchors.expand(memory.shape[0], -1, -1))
         reference = self.enc_bbox_head(selected) + anchors
         if self.learnt_init_query:
-            query = self.tgt_embed.weight[:num_queries].expand(len(memory), -1, -1)
+            query = self.tgt_embed.weight[:num_queries].expand(memory.shape[0], -1, -1)
         else:
             query = selected.detach()
         return query, reference.detach(), select(scores), reference.sigmoid()

@@ -73,7 +73,7 @@ def deformable_attention(
     Returns:
         (N, Q, heads * D).
     """
-    n, _, heads, dim = value.shape
+    heads, dim = value.shape[2:]
     num_queries = locations.shape[1]
     if _cuda_operator_applies(value, num_points, method):
         return _cuda_operator(value, spatial_shapes, locations, weights, num_points[0])
@@ -82,12 +82,12 @@ def deformable_attention(
     locations = locations.transpose(1, 2).flatten(0, 1)
     samples = []
     for level, (h, w), points in zip(levels, spatial_shapes, locations.split(num_points, dim=2)):
-        maps = level.permute(0, 2, 3, 1).reshape(n * heads, dim, h, w)
+        maps = level.permute(0, 2, 3, 1).reshape(-1, dim, h, w)  # (N * heads, D, H, W)
         samples.append(_SAMPLERS[method](maps, points))
     # (N * heads, 1, Q, points)
     weights = weights.transpose(1, 2).flatten(0, 1).unsqueeze(1)
     out = (torch.cat(samples, dim=-1) * weights).sum(-1)
-    return out.reshape(n, heads * dim, num_queries).transpose(1, 2)
+    return out.reshape(-1, heads * dim, num_queries).transpose(1, 2)
 
 
 @functools.cache

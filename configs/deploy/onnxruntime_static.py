@@ -1,0 +1,4 @@
+# One image of 640x640.
+_base_ = './_base_/onnx.py'
+
+backend_config = dict(type='onnxruntime')

@@ -1,0 +1,6 @@
+"""Plug-in for mmdeploy: ``codebase_config = dict(type='mmdet', module=['mmdet_vanilla.deploy'])``."""
+
+from . import mmdeploy_compat, rewriters, symbolics  # noqa: F401
+from .errors import DeployError
+
+__all__ = ['DeployError']
