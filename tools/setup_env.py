@@ -39,7 +39,9 @@ EXTRA_REQUIREMENTS = (
     'requirements/demo.txt',
     'requirements/tests.txt',
     'requirements/peers.txt',
+    'requirements/deploy.txt',
 )
+MMDEPLOY = 'requirements/mmdeploy.txt'
 
 # Measured: 78 files take 11 minutes with two jobs on two idle cores, and a compiler needs up to
 # 2 GB of memory.
@@ -533,8 +535,15 @@ STEPS = (
         'extras',
         'what the package, the demo and the tests require',
         EXTRA_REQUIREMENTS,
-        0.3,
+        0.7,
         pip_install('-c', STACK, *[part for path in EXTRA_REQUIREMENTS for part in ('-r', path)]),
+    ),
+    Step(
+        'mmdeploy',
+        'mmdeploy, without what it requires',
+        (MMDEPLOY,),
+        0.1,
+        pip_install('--no-deps', '-r', MMDEPLOY),
     ),
     Step(
         'package',

@@ -47,9 +47,7 @@ def rtdetr_head__predict_by_feat(
     return dets, index % self.num_classes
 
 
-@FUNCTION_REWRITER.register_rewriter(
-    'torch.nn.functional.scaled_dot_product_attention', ir=IR.ONNX
-)
+@FUNCTION_REWRITER.register_rewriter('torch.nn.functional.scaled_dot_product_attention', ir=IR.ONNX)
 def scaled_dot_product_attention__onnx(
     query: Tensor,
     key: Tensor,

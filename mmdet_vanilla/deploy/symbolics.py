@@ -27,7 +27,7 @@ def grid_sampler__onnx(g, input, grid, mode, padding_mode, align_corners):
     if g.opset < GRID_SAMPLE_OPSET:
         raise DeployError(
             f'opset {g.opset} has no GridSample: set onnx_config.opset_version to '
-            f'{GRID_SAMPLE_OPSET} or more, or sampling_method=\'discrete\' in model.bbox_head.'
+            f"{GRID_SAMPLE_OPSET} or more, or sampling_method='discrete' in model.bbox_head."
         )
     linear = g.opset >= _LINEAR_MODE_OPSET
     modes = ('linear' if linear else 'bilinear', 'nearest', 'cubic' if linear else 'bicubic')

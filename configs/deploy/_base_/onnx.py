@@ -1,5 +1,7 @@
 # Standard ONNX with everything up to the detections in it: outputs dets (N, K, 5), corners in
 # pixels of the input and score, and labels (N, K).
+_base_ = './detection.py'
+
 onnx_config = dict(
     type='onnx',
     export_params=True,
@@ -10,10 +12,4 @@ onnx_config = dict(
     output_names=['dets', 'labels'],
     input_shape=[640, 640],
     optimize=False,
-)
-codebase_config = dict(
-    type='mmdet',
-    task='ObjectDetection',
-    model_type='end2end',
-    module=['mmdet_vanilla.deploy'],
 )

@@ -79,11 +79,16 @@ class SeriesActivation(Reparameterizable):
 
 
 class AdaptiveHalfPool2d(nn.Module):
-    """Adaptive max pooling to half the input's size, rounded up."""
+    """Adaptive max pooling to half the input's size, rounded up.
+
+    An odd side of 2m - 1 is covered by windows of 3 that overlap and reach over the border, which
+    is what adaptive pooling comes to there; written like this, it can be exported.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2))."""
-        return F.adaptive_max_pool2d(x, [(size + 1) // 2 for size in x.shape[-2:]])
+        odd = [int(side) % 2 for side in x.shape[-2:]]
+        return F.max_pool2d(x, [2 + n for n in odd], stride=2, padding=odd)
 
 
 def _conv1x1_norm(in_channels: int, out_channels: int, norm_cfg: dict) -> nn.Sequential:

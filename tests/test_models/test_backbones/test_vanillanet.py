@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers import stand_in_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,7 @@ from mmdet.registry import MODELS
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_vanilla.models import VanillaNet
+from mmdet_vanilla.models.backbones.vanillanet import AdaptiveHalfPool2d
 
 ZOO = list(VanillaNet.arch_zoo)
 
@@ -112,6 +114,13 @@ def test_arch_names_may_be_numbers_or_carry_the_family_name():
 
 
 @settings(max_examples=20, deadline=None)
+@given(height=st.integers(1, 20), width=st.integers(1, 20))
+def test_half_pooling_is_adaptive_pooling(height, width):
+    x = torch.randn(1, 2, height, width)
+    expected = F.adaptive_max_pool2d(x, ((height + 1) // 2, (width + 1) // 2))
+    assert torch.equal(AdaptiveHalfPool2d()(x), expected)
+
+
 @given(height=st.integers(32, 100), width=st.integers(32, 100), ada_pool=st.booleans())
 def test_any_size(height, width, ada_pool):
     arch = dict(dims=[4, 4, 8, 8], strides=[2, 2, 2], ada_pool=ada_pool)

@@ -1,0 +1,3 @@
+_base_ = './onnxruntime_static.py'
+
+backend_config = dict(_delete_=True, type='openvino')

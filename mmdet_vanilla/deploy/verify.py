@@ -1,0 +1,145 @@
+"""Compares an exported model with the PyTorch model that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+
+from mmdet_vanilla.evaluation import match_detections
+
+from .errors import DeployError
+from .runtimes import Detect
+
+
+class Tolerance(NamedTuple):
+    """How far matched detections may lie apart.
+
+    Attributes:
+        score: Largest difference of scores.
+        box: Largest difference of a coordinate at an input of 640 pixels; in proportion at others.
+        least_score: Only detections of the reference with at least this score are compared.
+        unmatched: Share of those that may have no partner.
+    """
+
+    score: float
+    box: float
+    least_score: float = 0.0
+    unmatched: float = 0.0
+
+
+# Rounding in float32; what lower precision does to a single detection says little, so only the
+# confident ones are compared there, and AP on real data tells the rest (--data).
+TOLERANCES = dict(
+    fp32=Tolerance(score=1e-4, box=0.1),
+    fp16=Tolerance(score=0.05, box=3.0, least_score=0.3, unmatched=0.02),
+    int8=Tolerance(score=0.3, box=20.0, least_score=0.4, unmatched=0.1),
+)
+
+
+class Verification(NamedTuple):
+    """The result of a comparison over all images."""
+
+    num_images: int
+    num_detections: int  # of the reference that were compared
+    num_unmatched: int
+    num_labels: int  # pairs whose labels differ
+    score: float
+    box: float  # pixels
+    tolerance: Tolerance
+    passed: bool
+
+
+def reference_detections(model: nn.Module, images: Tensor) -> list[InstanceData]:
+    """What the PyTorch model detects, boxes in pixels of the input.
+
+    Args:
+        model: The detector in evaluation mode.
+        images: (N, 3, H, W), normalised.
+
+    Returns:
+        ``bboxes``, ``scores`` and ``labels`` of every image.
+    """
+    size = tuple(images.shape[-2:])
+    metas = [dict(img_shape=size, batch_input_shape=size)] * len(images)
+    with torch.no_grad():
+        outs = model.bbox_head(model.extract_feat(images))
+        return model.bbox_head.predict_by_feat(*outs, metas, rescale=False)
+
+
+def exported_detections(detect: Detect, images: Tensor) -> list[InstanceData]:
+    """What an exported model detects, as :func:`reference_detections`.
+
+    Raises:
+        DeployError: If its outputs are not what they should be.
+    """
+    dets, labels = detect(np.ascontiguousarray(images.cpu().numpy()))
+    if dets.ndim != 3 or dets.shape[0] != len(images) or dets.shape[-1] != 5:
+        raise DeployError(f'dets have shape {dets.shape}, expected ({len(images)}, K, 5).')
+    if labels.shape != dets.shape[:2]:
+        raise DeployError(f'labels have shape {labels.shape}, expected {dets.shape[:2]}.')
+    return [
+        InstanceData(
+            bboxes=torch.from_numpy(d[:, :4]),
+            scores=torch.from_numpy(d[:, 4]),
+            labels=torch.from_numpy(lab).long(),
+        )
+        for d, lab in zip(dets, labels)
+    ]
+
+
+def verify(
+    model: nn.Module, detect: Detect, batches: Iterable[Tensor], tolerance: Tolerance
+) -> Verification:
+    """Compares detections image by image, matched by box.
+
+    A detection without a partner counts unless it is at the end of its list, where the last places
+    of a top-k go to either of two equal scores.
+
+    Args:
+        model: The PyTorch model.
+        detect: The exported model.
+        batches: Normalised images (N, 3, H, W).
+        tolerance: What may differ.
+
+    Returns:
+        The largest differences, and whether they are within the tolerance.
+    """
+    images = detections = unmatched = labels = 0
+    score = box = 0.0
+    within = True
+    for batch in batches:
+        limit = tolerance.box * max(1.0, max(batch.shape[-2:]) / 640)
+        pairs = zip(reference_detections(model, batch), exported_detections(detect, batch))
+        for expected, found in pairs:
+            if not found.bboxes.isfinite().all() or not found.scores.isfinite().all():
+                raise DeployError('the exported model returns numbers that are not finite.')
+            images += 1
+            cut_off = float(found.scores.min()) + tolerance.score
+            expected = expected[expected.scores >= tolerance.least_score]
+            rows, columns = match_detections(
+                expected.bboxes, expected.labels, found.bboxes, found.labels
+            )
+            alone = torch.ones(len(expected), dtype=torch.bool)
+            alone[rows] = False
+            unmatched += int((expected.scores[alone] > cut_off).sum())
+            detections += len(expected)
+            if len(rows) == 0:
+                continue
+            expected, found = expected[rows], found[columns]
+            labels += int((expected.labels != found.labels).sum())
+            score = max(score, float((expected.scores - found.scores).abs().max()))
+            distance = float((expected.bboxes - found.bboxes).abs().max())
+            within = within and distance <= limit
+            box = max(box, distance)
+    passed = (
+        within
+        and detections > 0
+        and score <= tolerance.score
+        and unmatched + labels <= tolerance.unmatched * detections
+    )
+    return Verification(images, detections, unmatched, labels, score, box, tolerance, passed)

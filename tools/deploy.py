@@ -1,0 +1,138 @@
+"""Export a checkpoint for a runtime, and prove that it computes what the PyTorch model computes.
+
+Example:
+    python tools/deploy.py configs/rtdetr_r18vd_coco.py r18.pth --image street.jpg \
+        --deploy-config configs/deploy/onnxruntime_dynamic.py --work-dir work_dirs/r18_onnx
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+from rich.console import Console
+from rich.table import Table
+
+import mmdet_vanilla  # noqa: F401
+from mmdet_vanilla.utils.cli import add_cfg_options, run
+from mmdet_vanilla.utils.preflight import (
+    PreflightError,
+    check_data_files,
+    load_config,
+    require_file,
+)
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='path of the config')
+    parser.add_argument('checkpoint', help='path or URL of the checkpoint')
+    parser.add_argument('--deploy-config', required=True, help='one of configs/deploy')
+    parser.add_argument('--work-dir', type=Path, required=True, help='folder of the artefact')
+    parser.add_argument(
+        '--image', nargs='+', default=(), help='images, or folders of them, to verify with'
+    )
+    parser.add_argument(
+        '--data', help='folder of the test data: verify with its images, and evaluate both models'
+    )
+    parser.add_argument('--most', type=int, default=16, help='images to verify with at most')
+    parser.add_argument('--rounds', type=int, default=5, help='timed calls')
+    parser.add_argument('--dump-info', action='store_true', help="write mmdeploy's SDK files too")
+    add_cfg_options(parser)
+    return parser.parse_args()
+
+
+def list_images(paths: list[str]) -> list[str]:
+    found = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            if not inside:
+                raise PreflightError(f'no image in {path} ({", ".join(IMAGE_SUFFIXES)}).')
+            found += inside
+        else:
+            found.append(require_file(path, 'image'))
+    return [str(path) for path in found]
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    require_file(args.deploy_config, 'deploy config', 'There are some in configs/deploy.')
+    if '://' not in args.checkpoint:
+        require_file(args.checkpoint, 'checkpoint')
+    images = list_images(args.image)
+    if args.data:
+        dataset = cfg.test_dataloader.dataset
+        root = args.data.rstrip('/') + '/'
+        for evaluator in [cfg.test_evaluator]:
+            evaluator.ann_file = root + evaluator.ann_file.removeprefix(dataset.data_root)
+        dataset.data_root = root
+        check_data_files(cfg, ('test',))
+        images = images or list_images([root + dataset.data_prefix.img])
+    deploy_cfg = Config.fromfile(args.deploy_config)
+
+    from mmdet_vanilla.deploy.ship import ship
+
+    report = ship(
+        cfg,
+        args.checkpoint,
+        deploy_cfg,
+        args.work_dir,
+        images[: args.most],
+        evaluate=args.data is not None,
+        rounds=args.rounds,
+    )
+    if args.dump_info:
+        from mmdeploy.backend.sdk.export_info import export2SDK
+
+        export2SDK(deploy_cfg, cfg, str(args.work_dir), pth=args.checkpoint, device='cpu')
+    Console().print(table_of(report))
+    if not report.passed:
+        print(f'error: not verified, see {args.work_dir}/verify.json', file=sys.stderr)
+        sys.exit(1)
+
+
+def table_of(report) -> Table:
+    verified, tolerance = report.verification, report.verification.tolerance
+    table = Table('what', 'found', 'tolerated', title=report.file)
+    rows = [
+        ('runtime', f'{report.runtime} {report.versions[report.runtime]}', ''),
+        ('precision', report.precision, ''),
+        ('size', f'{report.megabytes:.1f} MB', ''),
+        ('nodes', str(report.num_nodes or '-'), ''),
+        ('custom operators', ', '.join(report.custom_operators) or 'none', 'none'),
+        ('images', str(verified.num_images), ''),
+        (
+            f'detections above {tolerance.least_score}',
+            str(verified.num_detections),
+            'at least 1',
+        ),
+        (
+            'without a partner, other label',
+            f'{verified.num_unmatched}, {verified.num_labels}',
+            f'{tolerance.unmatched:.0%}',
+        ),
+        ('largest difference of a score', f'{verified.score:.2g}', f'{tolerance.score:g}'),
+        (
+            'largest difference of a box',
+            f'{verified.box:.2g} px',
+            f'{tolerance.box:g} px at 640',
+        ),
+    ]
+    for name, milliseconds in report.milliseconds.items():
+        rows.append((f'one image, {name}', f'{milliseconds:.1f} ms', ''))
+    if report.ap:
+        difference = report.ap['exported'] - report.ap['pytorch']
+        rows.append(('AP, PyTorch', f'{report.ap["pytorch"]:.2f}', ''))
+        rows.append(('AP, exported', f'{report.ap["exported"]:.2f} ({difference:+.3f})', ''))
+    rows.append(('verified', 'yes' if report.passed else 'NO', ''))
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+if __name__ == '__main__':
+    run(main)
