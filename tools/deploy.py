@@ -99,7 +99,8 @@ def table_of(report) -> Table:
     verified, tolerance = report.verification, report.verification.tolerance
     table = Table('what', 'found', 'tolerated', title=report.file)
     rows = [
-        ('runtime', f'{report.runtime} {report.versions[report.runtime]}', ''),
+        ('made for', report.backend, ''),
+        ('verified on', f'{report.runtime} {report.versions[report.runtime]}', ''),
         ('precision', report.precision, ''),
         ('size', f'{report.megabytes:.1f} MB', ''),
         ('nodes', str(report.num_nodes or '-'), ''),

@@ -191,11 +191,11 @@ def _compete(
     _run([sys.executable, *test], log)
     newest = max(test_dir.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
     curve = {
-        entry['step']: (
+        entry['step']: [
             entry['step'] * epoch_seconds,
             entry['coco/bbox_mAP'],
             entry['coco/bbox_mAP_50'],
-        )
+        ]
         for entry in read_scalars(work_dir)
         if 'coco/bbox_mAP' in entry
     }

@@ -21,9 +21,18 @@ from .convert import to_float16, to_int8, to_openvino
 from .errors import DeployError
 from .metadata import make_metadata
 from .runtimes import LOADERS, Detect, require_runtime
-from .verify import TOLERANCES, Verification, exported_detections, reference_detections, verify
+from .verify import (
+    TOLERANCES,
+    Verification,
+    exported_detections,
+    reference_detections,
+    tolerance_of,
+    verify,
+)
 
-_SAVE_FILES = dict(onnxruntime='end2end.onnx', openvino='end2end.onnx', torchscript='end2end.pt')
+_SAVE_FILES = dict(torchscript='end2end.pt')
+# Built from the ONNX file on the machine that runs it; here the file itself is checked.
+_CHECKED_ON = dict(tensorrt='onnxruntime')
 PRECISIONS = tuple(TOLERANCES)
 
 
@@ -33,7 +42,8 @@ class Report:
 
     Attributes:
         file: The artefact.
-        runtime: Name of the runtime.
+        backend: What it was made for.
+        runtime: Where it was verified.
         precision: ``'fp32'``, ``'fp16'`` or ``'int8'``.
         megabytes: Size of the artefact.
         num_nodes: Nodes of the ONNX graph; ``None`` for TorchScript.
@@ -48,6 +58,7 @@ class Report:
     """
 
     file: str
+    backend: str
     runtime: str
     precision: str
     megabytes: float
@@ -96,12 +107,13 @@ def ship(
         DeployError: If the export is not possible. No file is left then.
     """
     start = time.perf_counter()
-    runtime = deploy_cfg.backend_config.type
+    backend = deploy_cfg.backend_config.type
+    runtime = _CHECKED_ON.get(backend, backend)
     precision = deploy_cfg.backend_config.get('precision', 'fp32')
     if runtime not in LOADERS:
         raise DeployError(
-            f'tools/deploy.py builds and verifies for {", ".join(LOADERS)}, not for {runtime!r}: '
-            'docs/deployment.md says how to get there.'
+            f'backend_config.type={backend!r}: expected one of '
+            f'{", ".join((*LOADERS, *_CHECKED_ON))} (docs/deployment.md).'
         )
     if precision not in PRECISIONS:
         raise DeployError(f'precision={precision!r}: expected one of {", ".join(PRECISIONS)}.')
@@ -115,7 +127,7 @@ def ship(
     inputs = exporter.example_images(cfg, deploy_cfg, images)
     fused = exporter.fuse(model)
     graph = None
-    with exporter.working_copy(work_dir, _SAVE_FILES[runtime]) as path:
+    with exporter.working_copy(work_dir, _SAVE_FILES.get(runtime, 'end2end.onnx')) as path:
         if runtime == 'torchscript':
             exporter.export_torchscript(fused, inputs[0], deploy_cfg, path)
             detect, verification = _verified(model, path, runtime, precision, inputs)
@@ -158,6 +170,7 @@ def ship(
             path = path.with_name(f'{path.stem}.unverified{path.suffix}')
         report = Report(
             file=str(work_dir / path.name),
+            backend=backend,
             runtime=runtime,
             precision=precision,
             megabytes=size / 1e6,
@@ -179,7 +192,7 @@ def _verified(
     model: nn.Module, path: Path, runtime: str, precision: str, inputs: Sequence[Tensor]
 ) -> tuple[Detect, Verification]:
     detect = LOADERS[runtime](path, torch.get_num_threads())
-    return detect, verify(model, detect, inputs, TOLERANCES[precision])
+    return detect, verify(model, detect, inputs, tolerance_of(model, precision))
 
 
 def _time(

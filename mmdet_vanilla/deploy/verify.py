@@ -11,6 +11,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmdet_vanilla.evaluation import match_detections
+from mmdet_vanilla.models.layers.deformable_attention import DeformableAttention
 
 from .errors import DeployError
 from .runtimes import Detect
@@ -39,6 +40,23 @@ TOLERANCES = dict(
     fp16=Tolerance(score=0.05, box=3.0, least_score=0.3, unmatched=0.02),
     int8=Tolerance(score=0.3, box=20.0, least_score=0.4, unmatched=0.1),
 )
+
+
+# Where positions are rounded to cells, rounding in float32 takes a few samples to the next cell.
+DISCRETE = Tolerance(score=0.02, box=5.0, unmatched=0.01)
+
+
+def tolerance_of(model: nn.Module, precision: str) -> Tolerance:
+    """What may differ between a model and its exported form.
+
+    Args:
+        model: The PyTorch model.
+        precision: ``'fp32'``, ``'fp16'`` or ``'int8'``.
+    """
+    attentions = (m for m in model.modules() if isinstance(m, DeformableAttention))
+    if precision == 'fp32' and any(m.method == 'discrete' for m in attentions):
+        return DISCRETE
+    return TOLERANCES[precision]
 
 
 class Verification(NamedTuple):

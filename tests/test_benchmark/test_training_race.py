@@ -36,7 +36,9 @@ def test_a_race_goes_on_where_it_stopped(tmp_path):
         if mode != 'train':
             options[f'{mode}_evaluator.ann_file'] = f'{tmp_path}/data/coco/{ann_file}'
     entrants = [
-        Entrant(name, str(CONFIGS / 'bccd' / f'rtdetr_vanillanet{name}_bccd.py'), options)
+        Entrant(
+            f'vanillanet{name}', str(CONFIGS / 'bccd' / f'rtdetr_vanillanet{name}_bccd.py'), options
+        )
         for name in ('', '_deep')
     ]
     results = race(entrants, tmp_path / 'race', seconds=1.0, num_validations=2)

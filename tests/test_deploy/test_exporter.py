@@ -5,7 +5,7 @@ from mmdet.registry import MODELS
 
 from mmdet_vanilla.deploy import DeployError, exporter
 from mmdet_vanilla.deploy.runtimes import load_onnxruntime, load_openvino
-from mmdet_vanilla.deploy.verify import TOLERANCES, verify
+from mmdet_vanilla.deploy.verify import TOLERANCES, tolerance_of, verify
 
 BACKBONES = dict(
     vanillanet=dict(),
@@ -43,11 +43,11 @@ def test_one_dynamic_file_takes_any_batch_and_size(tmp_path, head, simplified):
         assert exporter.simplify_onnx(path)
     sizes = [(1, 96, 128), (2, 64, 160), (3, 160, 64)]
     batches = [torch.randn(n, 3, h, w) for n, h, w in sizes]
-    result = verify(model, load_onnxruntime(path), batches, TOLERANCES['fp32'])
+    result = verify(model, load_onnxruntime(path), batches, tolerance_of(model, 'fp32'))
     assert result.passed and result.num_images == 6 and result.num_detections == 6 * 40
     openvino = pytest.importorskip('openvino')
     assert openvino
-    assert verify(model, load_openvino(path), batches, TOLERANCES['fp32']).passed
+    assert verify(model, load_openvino(path), batches, tolerance_of(model, 'fp32')).passed
 
 
 @pytest.mark.slow

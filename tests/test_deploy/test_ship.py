@@ -36,6 +36,8 @@ def run(tmp_path, name, cfg=None, **settings):
         ('openvino_static', ['end2end.bin', 'end2end.onnx', 'end2end.xml']),
         ('openvino_fp16', ['end2end.bin', 'end2end.onnx', 'end2end.xml']),
         ('torchscript', ['end2end.pt']),
+        ('tensorrt_fp16_static', ['end2end.onnx']),
+        ('tensorrt_dynamic', ['end2end.onnx']),
     ],
 )
 def test_every_runtime(tmp_path, name, files):
@@ -88,7 +90,7 @@ def test_what_differs_is_marked(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     'change, message',
     [
-        (dict(type='pplnn'), "not for 'pplnn'"),
+        (dict(type='pplnn'), "type='pplnn': expected one of onnx"),
         (dict(precision='fp8'), "precision='fp8': expected one of fp32, fp16, int8"),
     ],
 )

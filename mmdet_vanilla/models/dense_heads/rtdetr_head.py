@@ -59,6 +59,9 @@ def generate_anchors(
         grid_y, grid_x = torch.meshgrid(y, x, indexing='ij')
         anchors.append(torch.stack([grid_x, grid_y, size, size], dim=-1).reshape(-1, 4))
     anchor = torch.cat(anchors)
+    # A map of 50 cells has centres at exactly the margin: they must not be valid on one runtime and
+    # invalid on another because one of them divides by multiplying.
+    margin += 1e-6
     valid = ((anchor > margin) & (anchor < 1 - margin)).all(-1, keepdim=True)
     logits = torch.log(anchor / (1 - anchor))
     return logits.masked_fill(~valid, math.inf), valid

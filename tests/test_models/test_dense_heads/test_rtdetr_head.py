@@ -134,6 +134,10 @@ def test_anchors():
     assert not valid.reshape(80, 10)[[0, -1]].any() and valid.reshape(80, 10)[1:-1].all()
     assert logits[0].isinf().all()
     assert generate_anchors([(1, 1)] * 7)[1].all()
+    # A centre exactly at the margin is not valid, whatever the rounding.
+    for dtype in (torch.float32, torch.float64):
+        valid = generate_anchors([(50, 50)], dtype)[1].reshape(50, 50)
+        assert valid.sum() == 48 * 48 and valid[1:-1, 1:-1].all()
 
 
 def predict_box(box, **meta):

@@ -1,0 +1,55 @@
+"""From mmdeploy's side: its own functions, with our deploy configs."""
+
+import json
+
+import onnx
+import pytest
+from deploy_helpers import NAMES, deploy_config, photos, tiny_checkpoint, tiny_config
+
+from mmdet_vanilla.deploy.exporter import load_model
+from mmdet_vanilla.deploy.runtimes import load_onnxruntime
+from mmdet_vanilla.deploy.verify import TOLERANCES, verify
+
+
+def model_config():
+    cfg = tiny_config()
+    cfg.model.test_cfg = dict(max_per_img=300)
+    dataset = dict(type='CocoDataset', metainfo=dict(classes=NAMES))
+    cfg.test_dataloader = dict(dataset=dataset)
+    return cfg
+
+
+@pytest.mark.slow
+def test_torch2onnx(tmp_path):
+    from mmdeploy.apis import torch2onnx
+
+    from mmdet_vanilla.deploy.exporter import example_images
+
+    cfg, deploy_cfg = model_config(), deploy_config('onnxruntime_dynamic')
+    checkpoint = tiny_checkpoint(cfg, tmp_path / 'model.pth')
+    images = photos(tmp_path)
+    torch2onnx(images[0], str(tmp_path), 'end2end.onnx', deploy_cfg, cfg, checkpoint, device='cpu')
+    model, _ = load_model(cfg, checkpoint)
+    nodes = onnx.load(str(tmp_path / 'end2end.onnx')).graph.node
+    assert {node.domain for node in nodes} == {''}
+    assert sum(node.op_type == 'GridSample' for node in nodes) == 6
+    inputs = example_images(cfg, deploy_cfg, images)
+    detect = load_onnxruntime(tmp_path / 'end2end.onnx')
+    assert verify(model, detect, inputs, TOLERANCES['fp32']).passed
+
+
+@pytest.mark.slow
+def test_files_of_the_sdk(tmp_path):
+    from mmdeploy.backend.sdk.export_info import export2SDK
+
+    cfg = model_config()
+    checkpoint = tiny_checkpoint(cfg, tmp_path / 'model.pth')
+    export2SDK(deploy_config('onnxruntime_static'), cfg, str(tmp_path), checkpoint, 'cpu')
+    content = {
+        name: json.loads((tmp_path / f'{name}.json').read_text())
+        for name in ('deploy', 'pipeline', 'detail')
+    }
+    assert content['deploy']['models'][0]['net'] == 'end2end.onnx'
+    steps = content['pipeline']['pipeline']['tasks'][0]['transforms']
+    normalize = next(step for step in steps if step['type'] == 'Normalize')
+    assert normalize['mean'] == [123, 116, 103] and normalize['to_rgb']
