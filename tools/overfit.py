@@ -43,9 +43,12 @@ def main() -> None:
     subset = (args.work_dir / 'subset.json').resolve()
     subset.write_text(json.dumps(content))
 
-    # The images as they are: what is tested is whether they can be learnt.
+    # The images as they are: what is tested is whether they can be learnt. In a test pipeline the
+    # annotations are loaded last, in pixels of the file; here they have to follow the image.
     dataset.ann_file = str(subset)
-    dataset.pipeline = [dict(step) for step in cfg.test_pipeline]
+    steps = [dict(step) for step in cfg.test_pipeline]
+    steps.sort(key=lambda step: not step['type'].startswith('Load'))
+    dataset.pipeline = steps
     for mode in ('val', 'test'):
         loader = cfg[f'{mode}_dataloader'].dataset
         loader.update(
