@@ -6,6 +6,7 @@ from helpers import CONFIGS
 from mmdet.registry import DATASETS, HOOKS, MODELS, PARAM_SCHEDULERS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
+from mmengine.runner.priority import get_priority
 from torch import nn
 
 V1 = ['r18vd', 'r34vd', 'r50vd_m', 'r50vd', 'r101vd', 'vanillanet6']
@@ -183,7 +184,12 @@ def test_deim(name, epochs, half, last):
     assert set(schedule(cfg)) == {'mosaic', 'mixup'}
     for entry in schedule(cfg).values():
         assert (entry.begin, entry.end, entry.augment.prob) == (4, half, 0.5)
-    assert cfg.default_hooks.pipeline_switch.switch_epoch == last
+    begin, end = cfg.default_hooks.augmentation_begin, cfg.default_hooks.pipeline_switch
+    assert (begin.switch_epoch, end.switch_epoch) == (4, last)
+    assert 'RandomIoUCrop' in transforms(begin.switch_pipeline)
+    assert cfg.train_dataloader.dataset.pipeline == end.switch_pipeline
+    # Resumed after both, plain images are what is left.
+    assert get_priority(begin.priority) < get_priority('NORMAL')
     if name.startswith('r50') or name == 'r101vd':
         assert cfg.model.backbone.frozen_stages == -1 and not cfg.model.backbone.norm_eval
 

@@ -1,6 +1,7 @@
 # How DEIM trains RT-DETRv2 on COCO (https://arxiv.org/abs/2412.04234), of 120 epochs. Against
-# rtdetrv2_coco.py: mosaic and mixup make matches dense from epoch 4 to half of the rest; the
-# learning rate, twice as high, stays until then and falls to its half; no changing sizes.
+# rtdetrv2_coco.py: strong augmentation begins at epoch 4, and until half of the rest mosaic and
+# mixup make matches dense; the learning rate, twice as high, stays until then and falls to its
+# half; no changing sizes.
 # A member of the family takes deim_head as its model.bbox_head.
 _base_ = './rtdetrv2_coco.py'
 
@@ -25,7 +26,16 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
+# Plain images at first, too.
+train_dataloader = dict(dataset=dict(pipeline={{_base_.plain_pipeline}}))
 default_hooks = dict(
+    # Before the switch back to plain images, also when a run is resumed after both.
+    augmentation_begin=dict(
+        type='PipelineSwitchHook',
+        priority='ABOVE_NORMAL',
+        switch_epoch=4,
+        switch_pipeline={{_base_.train_pipeline}},
+    ),
     pipeline_switch=dict(switch_epoch=117),
     batch_augments=dict(
         schedule=dict(
