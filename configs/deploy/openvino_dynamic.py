@@ -1,3 +1,7 @@
 _base_ = './onnxruntime_dynamic.py'
 
-backend_config = dict(_delete_=True, type='openvino')
+backend_config = dict(
+    _delete_=True,
+    type='openvino',
+    model_inputs=[dict(opt_shapes=dict(input=[1, 3, 640, 640]))],
+)

@@ -3,7 +3,7 @@
 In a deploy config: ``codebase_config = dict(type='mmdet', module=['mmdet_vanilla.deploy'])``.
 """
 
-from . import mmdeploy_compat, rewriters, symbolics  # noqa: F401
+from . import mmdeploy_compat, openvino_bridge, rewriters, symbolics  # noqa: F401
 from .errors import DeployError
 
 __all__ = ['DeployError']

@@ -4,6 +4,7 @@ import json
 
 import onnx
 import pytest
+import torch
 from deploy_helpers import NAMES, deploy_config, photos, tiny_checkpoint, tiny_config
 
 from mmdet_vanilla.deploy.exporter import load_model
@@ -53,3 +54,31 @@ def test_files_of_the_sdk(tmp_path):
     steps = content['pipeline']['pipeline']['tasks'][0]['transforms']
     normalize = next(step for step in steps if step['type'] == 'Normalize')
     assert normalize['mean'] == [123, 116, 103] and normalize['to_rgb']
+
+
+@pytest.mark.slow
+def test_openvino_by_mmdeploys_own_backend(tmp_path):
+    pytest.importorskip('openvino')
+    from mmdeploy.apis import build_task_processor, torch2onnx
+    from mmdeploy.apis.utils import to_backend
+
+    from mmdet_vanilla.deploy.exporter import example_images
+
+    cfg, deploy_cfg = model_config(), deploy_config('openvino_dynamic')
+    checkpoint = tiny_checkpoint(cfg, tmp_path / 'model.pth')
+    images = photos(tmp_path)
+    torch2onnx(images[0], str(tmp_path), 'end2end.onnx', deploy_cfg, cfg, checkpoint, device='cpu')
+    files = to_backend(
+        'openvino', [str(tmp_path / 'end2end.onnx')], str(tmp_path), deploy_cfg, device='cpu'
+    )
+    assert files == [str(tmp_path / 'end2end.xml')]
+    processor = build_task_processor(cfg, deploy_cfg, 'cpu')
+    wrapper = processor.build_backend_model(files).wrapper
+    model, _ = load_model(cfg, checkpoint)
+
+    def detect(array):
+        outputs = wrapper(dict(input=torch.from_numpy(array)))
+        return outputs['dets'].numpy(), outputs['labels'].numpy()
+
+    inputs = example_images(cfg, deploy_cfg, images)
+    assert verify(model, detect, inputs, TOLERANCES['fp32']).passed
