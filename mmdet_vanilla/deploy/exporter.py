@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 import logging
 import os
 import shutil
@@ -44,6 +45,11 @@ from mmdet_vanilla.utils.weights import load_weights
 from .errors import DeployError
 from .metadata import make_metadata, write_metadata
 from .symbolics import GRID_SAMPLE_OPSET, LAYER_NORM_OPSET
+
+# torch.onnx.export has had a second exporter since 2.5, the default since 2.9.
+BY_TRACING = (
+    {'dynamo': False} if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
+)
 
 
 class Graph(NamedTuple):

@@ -60,6 +60,8 @@ def load_onnxruntime(path: Path, threads: int = 0) -> Detect:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    # Threads that spin between calls slow down whatever else is measured beside.
+    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
     try:
         session = ort.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
     except Exception as error:  # its exceptions share no base class
