@@ -18,7 +18,7 @@ import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.benchmark.runtimes import (
     backbone_functions,
     detector_functions,
-    sgemm_function,
+    sgemm_functions,
     transformers_function,
 )
 from mmdet_vanilla.models import VanillaNet
@@ -50,7 +50,7 @@ def backbone_gflop(arch: str, size: int) -> float:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config)
-    multiply, gflop = sgemm_function()
+    products, gflop = sgemm_functions()
     with tempfile.TemporaryDirectory() as folder:
         groups = {
             f'VanillaNet-{args.arch}, backbone': backbone_functions(
@@ -62,28 +62,30 @@ def main() -> None:
             groups[Path(args.config).stem]['transformers R18, eager'] = transformers_function(
                 args.size
             )
-        functions = {('sgemm', ''): multiply}
+        functions = {('sgemm', name): product for name, product in products.items()}
         for group, members in groups.items():
             functions.update({(group, name): function for name, function in members.items()})
         seconds = time_interleaved(functions, args.rounds)
     milliseconds = {key: median(values) for key, values in seconds.items()}
-    sgemm = gflop / milliseconds['sgemm', ''] * 1e3
+    sgemm = {name: gflop / milliseconds['sgemm', name] * 1e3 for name in products}
     print(
         f'One image of {args.size}x{args.size}, float32, {torch.get_num_threads()} threads, '
-        f'{platform.machine()}, torch {torch.__version__}, sgemm {sgemm:.0f} GFLOP/s, '
-        f'{datetime.date.today()}\n'
+        f'{platform.machine()}, torch {torch.__version__}, sgemm {sgemm["mm"]:.0f} GFLOP/s by '
+        f'torch.mm and {sgemm["conv"]:.0f} as a 1x1 convolution, {datetime.date.today()}\n'
     )
     rate = backbone_gflop(args.arch, args.size)
-    print('| network | runtime | median ms | of PyTorch | of transformers | of sgemm |')
-    print('|---|---|---|---|---|---|')
+    print('| network | runtime | median ms | of PyTorch | of transformers | of mm | of conv |')
+    print('|---|---|---|---|---|---|---|')
     for group, members in groups.items():
         base = milliseconds[group, 'pytorch']
         peer = milliseconds.get((group, 'transformers R18, eager'))
         for name in members:
             ms = milliseconds[group, name]
             of_peer = f'{ms / peer:.2f}' if peer else ''
-            of_sgemm = f'{rate / ms * 1e3 / sgemm:.2f}' if 'backbone' in group else ''
-            print(f'| {group} | {name} | {ms:.1f} | {ms / base:.2f} | {of_peer} | {of_sgemm} |')
+            shares = [f'{rate / ms * 1e3 / v:.2f}' for v in sgemm.values()]
+            cells = [group, name, f'{ms:.1f}', f'{ms / base:.2f}', of_peer]
+            cells += shares if 'backbone' in group else ['', '']
+            print(f'| {" | ".join(cells)} |')
     if args.json:
         content = {f'{group}/{name}': values for (group, name), values in seconds.items()}
         args.json.write_text(json.dumps(content, indent=2) + '\n')

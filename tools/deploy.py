@@ -114,7 +114,7 @@ def table_of(report) -> Table:
         (
             'without a partner, other label',
             f'{verified.num_unmatched}, {verified.num_labels}',
-            f'{tolerance.unmatched:.0%}',
+            '',
         ),
         ('largest difference of a score', f'{verified.score:.2g}', f'{tolerance.score:g}'),
         (
@@ -123,12 +123,20 @@ def table_of(report) -> Table:
             f'{tolerance.box:g} px at 640',
         ),
     ]
+    rows.append(
+        (
+            'detections that differ by more',
+            str(verified.num_outliers),
+            f'{tolerance.outliers:.0%} of them',
+        )
+    )
     for name, milliseconds in report.milliseconds.items():
         rows.append((f'one image, {name}', f'{milliseconds:.1f} ms', ''))
     if report.ap:
         difference = report.ap['exported'] - report.ap['pytorch']
         rows.append(('AP, PyTorch', f'{report.ap["pytorch"]:.2f}', ''))
-        rows.append(('AP, exported', f'{report.ap["exported"]:.2f} ({difference:+.3f})', ''))
+        exported = f'{report.ap["exported"]:.2f} ({difference:+.3f})'
+        rows.append(('AP, exported', exported, f'{tolerance.ap:g}'))
     rows.append(('verified', 'yes' if report.passed else 'NO', ''))
     for row in rows:
         table.add_row(*row)

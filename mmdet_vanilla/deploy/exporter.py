@@ -228,12 +228,13 @@ def finish_onnx(path: Path, cfg: Config, names: Sequence[str], deploy_cfg: Confi
 
 
 @contextlib.contextmanager
-def working_copy(work_dir: Path, name: str) -> Iterator[Path]:
+def working_copy(work_dir: Path, name: str, size: int = 0) -> Iterator[Path]:
     """A path to write a file at, which reaches its place only once it is whole.
 
     Args:
         work_dir: Folder of the file; made if needed.
         name: Name of the file.
+        size: Bytes that have to be free.
 
     Yields:
         Path of that name in a folder beside; moved to ``work_dir`` at the end, dropped on errors.
@@ -243,9 +244,17 @@ def working_copy(work_dir: Path, name: str) -> Iterator[Path]:
     """
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(work_dir).free
         folder = Path(tempfile.mkdtemp(prefix='.export-', dir=work_dir))
     except OSError as error:
         raise DeployError(f'cannot write to {work_dir}: {error.strerror}.') from None
+    # Beforehand, since torch.jit.save ends the process on a full disk.
+    if free < size:
+        folder.rmdir()
+        raise DeployError(
+            f'cannot write {work_dir / name}: {size / 1e6:.0f} MB are needed, '
+            f'{free / 1e6:.0f} MB are free.'
+        )
     try:
         yield folder / name
         for file in folder.iterdir():  # weights may lie beside

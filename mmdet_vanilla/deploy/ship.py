@@ -44,7 +44,7 @@ class Report:
         file: The artefact.
         backend: What it was made for.
         runtime: Where it was verified.
-        precision: ``'fp32'``, ``'fp16'`` or ``'int8'``.
+        precision: ``'fp32'``, ``'fp16'``, ``'bf16'`` or ``'int8'``.
         megabytes: Size of the artefact.
         num_nodes: Nodes of the ONNX graph; ``None`` for TorchScript.
         custom_operators: Operators outside of ONNX's own domain.
@@ -117,6 +117,8 @@ def ship(
         )
     if precision not in PRECISIONS:
         raise DeployError(f'precision={precision!r}: expected one of {", ".join(PRECISIONS)}.')
+    if precision == 'bf16' and runtime != 'openvino':
+        raise DeployError(f'{backend} has no bf16 on the CPU: use configs/deploy/openvino_bf16.py.')
     require_runtime(runtime)
     if runtime == 'openvino' and precision == 'int8':
         require_runtime('nncf')
@@ -127,7 +129,10 @@ def ship(
     inputs = exporter.example_images(cfg, deploy_cfg, images)
     fused = exporter.fuse(model)
     graph = None
-    with exporter.working_copy(work_dir, _SAVE_FILES.get(runtime, 'end2end.onnx')) as path:
+    # The graph, what simplifies it and what is made of it.
+    size = 3 * sum(p.numel() * p.element_size() for p in fused.parameters())
+    name = _SAVE_FILES.get(runtime, 'end2end.onnx')
+    with exporter.working_copy(work_dir, name, size) as path:
         if runtime == 'torchscript':
             exporter.export_torchscript(fused, inputs[0], deploy_cfg, path)
             detect, verification = _verified(model, path, runtime, precision, inputs)
@@ -158,9 +163,13 @@ def ship(
             plain.unlink()
             path = artefact
         custom = graph.custom_operators if graph else []
-        passed = verification.passed and (not custom or precision != 'fp32')
         milliseconds = _time(fused, detect, inputs[0], runtime, rounds)
         ap = _evaluate(cfg, model, detect) if evaluate else None
+        passed = verification.passed and (not custom or precision != 'fp32')
+        if ap:
+            # COCO's AP has three decimals.
+            difference = round(abs(ap['exported'] - ap['pytorch']), 6)
+            passed = passed and difference <= verification.tolerance.ap
         size = sum(file.stat().st_size for file in path.parent.glob(f'{path.stem}.*'))
         if runtime == 'openvino':
             size -= path.with_suffix('.onnx').stat().st_size
@@ -191,7 +200,8 @@ def ship(
 def _verified(
     model: nn.Module, path: Path, runtime: str, precision: str, inputs: Sequence[Tensor]
 ) -> tuple[Detect, Verification]:
-    detect = LOADERS[runtime](path, torch.get_num_threads())
+    hint = dict(precision='bf16') if precision == 'bf16' else {}
+    detect = LOADERS[runtime](path, torch.get_num_threads(), **hint)
     return detect, verify(model, detect, inputs, tolerance_of(model, precision))
 
 

@@ -52,6 +52,19 @@ def test_every_runtime(tmp_path, name, files):
 
 
 @pytest.mark.slow
+def test_bfloat16_is_the_float32_file_computed_otherwise(tmp_path):
+    pytest.importorskip('openvino')
+    report = run(tmp_path, 'openvino_bf16')
+    [path] = (tmp_path / 'out').glob('*.xml')
+    detect = ship_module.LOADERS['openvino'](path)
+    batch = np.random.default_rng(0).normal(size=(1, 3, 96, 128)).astype(np.float32)
+    lower = ship_module.LOADERS['openvino'](path, precision='bf16')
+    scores, rounded = detect(batch)[0][..., 4], lower(batch)[0][..., 4]
+    np.testing.assert_allclose(scores, rounded, atol=0.1)
+    assert report.precision == 'bf16' and report.verification.score < 0.1
+
+
+@pytest.mark.slow
 def test_the_artefact_says_what_it_is(tmp_path):
     run(tmp_path, 'onnxruntime_dynamic')
     model = onnx.load(str(tmp_path / 'out' / 'end2end.onnx'))
@@ -91,7 +104,8 @@ def test_what_differs_is_marked(tmp_path, monkeypatch):
     'change, message',
     [
         (dict(type='pplnn'), "type='pplnn': expected one of onnx"),
-        (dict(precision='fp8'), "precision='fp8': expected one of fp32, fp16, int8"),
+        (dict(precision='bf16'), 'onnxruntime has no bf16 on the CPU'),
+        (dict(precision='fp8'), "precision='fp8': expected one of fp32, fp16, bf16, int8"),
     ],
 )
 def test_refuses_what_it_does_not_know(tmp_path, change, message):
@@ -113,6 +127,44 @@ def test_refuses_another_models_checkpoint(tmp_path):
             photos(tmp_path),
         )
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('free', ['nothing', 'little'])
+def test_refuses_a_full_disk(tmp_path, monkeypatch, free):
+    real = exporter.shutil.disk_usage
+
+    def disk_usage(path):
+        return real(path)._replace(free=0 if free == 'nothing' else 10_000)
+
+    monkeypatch.setattr(exporter.shutil, 'disk_usage', disk_usage)
+    with pytest.raises(DeployError, match=r'cannot write .*end2end\.pt: \d+ MB are needed'):
+        run(tmp_path, 'torchscript')
+    assert not list((tmp_path / 'out').iterdir())
+
+
+FULL = """
+import resource, runpy, signal, sys
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == 'win32', reason='has no limits of a process')
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path):
+    cfg = tiny_config()
+    cfg.dump(tmp_path / 'config.py')
+    command = [sys.executable, '-c', FULL, ROOT / 'tools' / 'deploy.py', tmp_path / 'config.py']
+    command += [tiny_checkpoint(cfg, tmp_path / 'model.pth'), '--image', *photos(tmp_path, 1)]
+    command += ['--deploy-config', ROOT / 'configs' / 'deploy' / 'onnxruntime_dynamic.py']
+    command += ['--work-dir', tmp_path / 'out']
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert result.returncode == 2, result.stderr
+    assert 'error: cannot write' in result.stderr and 'Traceback' not in result.stderr
+    assert not list((tmp_path / 'out').iterdir())
 
 
 BLOCKED = """

@@ -67,6 +67,18 @@ def test_finds_every_difference(model, change):
     assert not verify(model, detector(model, change), [IMAGES], TOLERANCES['fp32']).passed
 
 
+def test_counts_every_outlier_once(model):
+    def change(dets, labels):
+        return moved(0.2)(*scored(2e-4)(dets, labels))
+
+    result = verify(model, detector(model, change), [IMAGES], TOLERANCES['fp32'])
+    assert result.num_outliers == 2 and result.num_unmatched == result.num_labels == 0
+    few = TOLERANCES['fp32']._replace(outliers=2 / 80)
+    assert verify(model, detector(model, change), [IMAGES], few).passed
+    few = TOLERANCES['fp32']._replace(outliers=1 / 80)
+    assert not verify(model, detector(model, change), [IMAGES], few).passed
+
+
 def test_no_detection_proves_nothing(model):
     tolerance = TOLERANCES['fp16']._replace(least_score=2.0)
     assert not verify(model, detector(model), [IMAGES], tolerance).passed
