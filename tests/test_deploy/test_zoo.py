@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.config import Config
 
 from mmdet_vanilla.deploy import exporter
-from mmdet_vanilla.deploy.runtimes import load_onnxruntime, load_openvino
+from mmdet_vanilla.deploy.runtimes import load_onnxruntime, load_openvino, load_torchscript
 from mmdet_vanilla.deploy.verify import tolerance_of, verify
 
 SIZES = [(1, 640, 640), (2, 320, 512), (8, 512, 320), (1, 800, 800)]
@@ -37,10 +37,18 @@ def test_equals_the_pytorch_model(tmp_path, name):
     model = stand_in_weights(MODELS.build(Config.fromfile(CONFIGS / f'{name}.py').model)).eval()
     path = tmp_path / 'end2end.onnx'
     example = torch.zeros(1, 3, 640, 640)
-    exporter.export_onnx(exporter.fuse(model), example, deploy_config('onnxruntime_dynamic'), path)
+    fused = exporter.fuse(model)
+    exporter.export_onnx(fused, example, deploy_config('onnxruntime_dynamic'), path)
     exporter.simplify_onnx(path)
+    script = tmp_path / 'end2end.pt'
+    torchscript = deploy_config('torchscript', (640, 640))
+    exporter.export_torchscript(fused, example, torchscript, script)
     batches = [waves(*size) for size in SIZES]
-    for load in (load_onnxruntime, load_openvino):
-        result = verify(model, load(path), batches, tolerance_of(model, 'fp32'))
+    for load, path, sizes in (
+        (load_onnxruntime, path, batches),
+        (load_openvino, path, batches),
+        (load_torchscript, script, batches[:1]),
+    ):
+        result = verify(model, load(path), sizes, tolerance_of(model, 'fp32'))
         print(name, load.__name__, f'score {result.score:.2g}', f'box {result.box:.2g}')
         assert result.passed, result
