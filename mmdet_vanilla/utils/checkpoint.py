@@ -20,7 +20,7 @@ from .weights import unwrap_state_dict
 # What mmengine, mmdet and the authors' training code put into a checkpoint beside tensors.
 # A name missing here makes the file unreadable, never executable.
 _ALLOWED_GLOBALS = {
-    'collections': {'OrderedDict', 'defaultdict', 'deque'},
+    'collections': {'Counter', 'OrderedDict', 'defaultdict', 'deque'},
     'builtins': {
         'set',
         'frozenset',

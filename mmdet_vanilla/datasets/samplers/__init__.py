@@ -1,0 +1,3 @@
+from .seeded_batch_sampler import SeededBatchSampler
+
+__all__ = ['SeededBatchSampler']
