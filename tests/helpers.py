@@ -92,9 +92,9 @@ class Squares(torch.utils.data.Dataset):
         return dict(inputs=torch.from_numpy(image), data_samples=sample)
 
 
-def tiny_runner(work_dir, model=None, hooks=(), dataset=None, **settings):
+def tiny_runner(work_dir, model=None, hooks=(), dataset=None, runner_type='Runner', **settings):
     """A runner that trains TINY_RTDETR on :class:`Squares`, without validation."""
-    from mmengine.runner import Runner
+    import mmengine.runner
 
     preprocessor = dict(type='DetDataPreprocessor', mean=[0, 0, 0], std=[255, 255, 255])
     config = dict(
@@ -118,4 +118,4 @@ def tiny_runner(work_dir, model=None, hooks=(), dataset=None, **settings):
         experiment_name=f'tiny_{np.random.default_rng().integers(2**62)}',
     )
     config.update(settings)
-    return Runner(**config)
+    return getattr(mmengine.runner, runner_type)(**config)

@@ -5,12 +5,14 @@ Example:
 """
 
 import argparse
+import os
 
 from mmdet.utils import setup_cache_size_limit_of_dynamo
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmdet_vanilla  # noqa: F401
+from mmdet_vanilla.utils.checkpoint import latest_checkpoint
 from mmdet_vanilla.utils.cli import add_run_arguments, apply_run_arguments, run
 from mmdet_vanilla.utils.preflight import (
     PreflightError,
@@ -67,9 +69,12 @@ def main() -> None:
             )
         cfg.auto_scale_lr.enable = True
     if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
-    if cfg.get('load_from') and '://' not in cfg.load_from:
+        latest = latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+        # Interrupted before its first checkpoint, a training begins as it did.
+        cfg.resume = latest is not None
+        cfg.load_from = latest or cfg.get('load_from')
+    # DeepSpeed's checkpoints are folders.
+    if cfg.get('load_from') and '://' not in cfg.load_from and not os.path.isdir(cfg.load_from):
         require_file(cfg.load_from, 'checkpoint')
     check_data_files(cfg, ('train', 'val'))
     prepare_cpu_processes(cfg)

@@ -2,6 +2,7 @@ from .checkpoint import (
     CheckpointError,
     UnsafeCheckpointError,
     fetch_checkpoint,
+    latest_checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
@@ -17,6 +18,7 @@ __all__ = [
     'convert',
     'convert_state_dict',
     'fetch_checkpoint',
+    'latest_checkpoint',
     'read_checkpoint',
     'to_official_state_dict',
     'unwrap_state_dict',

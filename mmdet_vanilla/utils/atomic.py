@@ -63,5 +63,5 @@ class AtomicLocalBackend(LocalBackend):
 
 
 def write_atomically() -> None:
-    """Makes whatever mmengine writes to local files in this process atomic: checkpoints above all."""
+    """Makes what mmengine writes to local files in this process atomic, checkpoints above all."""
     register_backend('local', AtomicLocalBackend, force=True, prefixes='')

@@ -6,14 +6,17 @@ import hashlib
 import os
 import pickle
 import zipfile
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlparse
 
 import torch
 from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
+from mmengine.runner import CheckpointLoader, find_latest_checkpoint
+from mmengine.runner import checkpoint as mmengine_checkpoint
 
+from .atomic import atomic_path
 from .errors import UserError
 from .weights import unwrap_state_dict
 
@@ -106,6 +109,8 @@ def read_checkpoint(path: str | os.PathLike, trust_pickle: bool = False) -> dict
         raise FileNotFoundError(f'no checkpoint at {os.path.abspath(path)}: check the path.')
     if path.endswith('.safetensors'):
         return _read_safetensors(path)
+    if not trust_pickle:
+        _check_archive(path)
     try:
         if trust_pickle:
             checkpoint = torch.load(path, map_location='cpu', weights_only=False)
@@ -129,6 +134,23 @@ def read_checkpoint(path: str | os.PathLike, trust_pickle: bool = False) -> dict
     return checkpoint
 
 
+def _check_archive(path: str) -> None:
+    """Refuses archives that torch would treat as programs, or that grow when they are read."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    if any(entry.filename.endswith('constants.pkl') for entry in entries):
+        raise UnsafeCheckpointError(
+            f'{path} is a TorchScript program and no checkpoint: give the file it was made from.'
+        )
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise UnsafeCheckpointError(
+            f'{path} is compressed, which torch.save never does: if it was packed afterwards, '
+            'unpack it first.'
+        )
+
+
 def _read_safetensors(path: str) -> dict:
     try:
         from safetensors import SafetensorError
@@ -141,16 +163,17 @@ def _read_safetensors(path: str) -> dict:
         raise CheckpointError(f'{path} is truncated or not a safetensors file: {error}') from None
 
 
-def fetch_checkpoint(source: str | os.PathLike) -> dict:
+def fetch_checkpoint(source: str | os.PathLike, trust_pickle: bool = False) -> dict:
     """:func:`read_checkpoint` of a path or of an ``http(s)`` URL.
 
     Args:
         source: Path or URL; a URL is downloaded once to torch's hub cache.
+        trust_pickle: See :func:`read_checkpoint`.
     """
     source = os.fspath(source)
     url = urlparse(source)
     if url.scheme not in ('http', 'https'):
-        return read_checkpoint(source)
+        return read_checkpoint(source, trust_pickle)
     folder = os.path.join(torch.hub.get_dir(), 'checkpoints')
     os.makedirs(folder, exist_ok=True)
     # Many files are called model.pth.
@@ -158,20 +181,40 @@ def fetch_checkpoint(source: str | os.PathLike) -> dict:
     path = os.path.join(folder, f'{digest}-{os.path.basename(url.path)}')
     if not os.path.isfile(path):
         torch.hub.download_url_to_file(source, path)
-    return read_checkpoint(path)
+    return read_checkpoint(path, trust_pickle)
 
 
-def restrict_mmengine_loading() -> None:
-    """Makes mmengine load local files and URLs by :func:`fetch_checkpoint` in this process.
+def restrict_mmengine_loading(trust_pickle: bool = False) -> None:
+    """Makes mmengine load checkpoints by :func:`fetch_checkpoint` in this process.
 
     mmengine itself unpickles: OpenMMLab's always, the maintained fork where ``weights_only`` fails.
+    What is replaced is the loading of files and URLs, also of those that go by a name
+    (``torchvision://resnet50``). Files on other stores are refused.
+
+    Args:
+        trust_pickle: See :func:`read_checkpoint`.
     """
 
-    def load(filename: str, map_location: Any = None) -> dict:
-        return fetch_checkpoint(filename)
+    def load(filename: str, map_location: Any = None, **kwargs: Any) -> dict:
+        return fetch_checkpoint(filename, trust_pickle)
+
+    def refuse(filename: str, map_location: Any = None) -> dict:
+        raise UnsafeCheckpointError(
+            f'{filename} would be unpickled, which runs whatever code it holds: download it and '
+            'give the file, or trust it explicitly (--trust-checkpoint).'
+        )
 
     for prefix in ('', 'http://', 'https://'):
         CheckpointLoader.register_scheme(prefix, load, force=True)
+    mmengine_checkpoint.load_from_http = load
+    stores = {
+        r'(\S+\:)?s3://': mmengine_checkpoint.load_from_ceph,
+        r'(\S+\:)?petrel://': mmengine_checkpoint.load_from_ceph,
+        'pavi://': mmengine_checkpoint.load_from_pavi,
+    }
+    for prefix, unrestricted in stores.items():
+        loader = unrestricted if trust_pickle else refuse
+        CheckpointLoader.register_scheme(prefix, loader, force=True)
 
 
 def find_checkpoint(source: str | os.PathLike) -> str:
@@ -203,18 +246,32 @@ def write_checkpoint(checkpoint: dict, path: str | os.PathLike) -> None:
         checkpoint: What to write. A ``.safetensors`` file gets the state dict alone.
         path: ``.pth``, ``.pt`` or ``.safetensors`` file.
     """
-    path = os.fspath(path)
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    part = f'{path}.part'
-    try:
-        if path.endswith('.safetensors'):
+    with atomic_path(path) as part:
+        if os.fspath(path).endswith('.safetensors'):
             from safetensors.torch import save_file
 
             state = unwrap_state_dict(checkpoint)
             save_file({name: tensor.contiguous() for name, tensor in state.items()}, part)
         else:
             torch.save(checkpoint, part)
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
+
+
+def latest_checkpoint(work_dir: str | os.PathLike) -> str | None:
+    """The checkpoint from which a training goes on.
+
+    Args:
+        work_dir: Its work dir, which may have been moved since.
+
+    Returns:
+        The one that ``last_checkpoint`` names, or, should that be missing or cut off, the newest
+        one that is whole; ``None`` if there is none.
+    """
+    folder = Path(work_dir)
+    candidates = [find_latest_checkpoint(str(folder))] if folder.is_dir() else []
+    candidates = [Path(path) for path in candidates if path]
+    candidates += [folder / path.name for path in candidates]
+    saved = (path for kind in ('epoch', 'iter') for path in folder.glob(f'{kind}_*.pth'))
+    candidates += sorted(saved, key=lambda path: path.stat().st_mtime, reverse=True)
+    # The directory of an archive is at its end.
+    whole = (path for path in candidates if path.is_dir() or zipfile.is_zipfile(path))
+    return next(map(str, whole), None)

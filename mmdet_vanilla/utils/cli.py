@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -12,14 +13,27 @@ from mmengine.config import Config, DictAction
 from .checkpoint import restrict_mmengine_loading
 from .errors import UserError
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a tool; a :class:`UserError` becomes one line on stderr and exit status 2."""
+    """Runs a tool, in which no code of a checkpoint is run.
+
+    A :class:`UserError` or a full disk becomes one line on stderr and exit status 2.
+    """
+    restrict_mmengine_loading()
     try:
         main()
     except UserError as error:
-        print(f'error: {error}', file=sys.stderr)
-        sys.exit(2)
+        message = str(error)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        message = f'{error}. Make room; a training goes on from its last checkpoint with --resume.'
+    else:
+        return
+    print(f'error: {message}', file=sys.stderr)
+    sys.exit(2)
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
@@ -51,8 +65,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def apply_run_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Applies the options of :func:`add_run_arguments` to a config."""
-    if not args.trust_checkpoint:
-        restrict_mmengine_loading()
+    if args.trust_checkpoint:
+        restrict_mmengine_loading(trust_pickle=True)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
     if args.work_dir is not None:

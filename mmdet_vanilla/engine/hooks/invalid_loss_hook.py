@@ -81,7 +81,8 @@ class InvalidLossHook(Hook):
         invalid = {k: v for k, v in values.items() if v is not None and not math.isfinite(v)}
         if not invalid:
             return
-        what = ', '.join(f'{name} is {value}' for name, value in invalid.items())
+        what = ', '.join(f'{name} is {value}' for name, value in list(invalid.items())[:6])
+        what += f' and {len(invalid) - 6} more' if len(invalid) > 6 else ''
         where = f'iteration {runner.iter + 1} (epoch {runner.epoch + 1})'
         skipped = runner.message_hub.runtime_info.get(SKIPPED, 0)
         if scales and skipped < self.max_skipped:

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..layers.denoising import box_cxcywh_to_xyxy, pad_targets
 
+_FIRST = -1e6  # far below any cost of a finite prediction
+
 
 @TASK_UTILS.register_module()
 class BatchedHungarianMatcher:
@@ -90,10 +92,8 @@ class BatchedHungarianMatcher:
 
         Returns:
             Indices (M,) of the matched queries in the flattened (L * N * Q) predictions, and
-            indices (M,) of their objects in the concatenated objects of the batch.
-
-        Raises:
-            FloatingPointError: If a prediction is not finite.
+            indices (M,) of their objects in the concatenated objects of the batch. Predictions that
+            are not finite are matched first, so that the loss is not finite either.
         """
         num_layers, n, num_queries, _ = logits.shape
         counts = [len(labels) for labels in gt_labels]
@@ -101,18 +101,13 @@ class BatchedHungarianMatcher:
             empty = torch.empty(0, dtype=torch.long, device=logits.device)
             return empty, empty
         cost = self.cost(logits, boxes, *pad_targets(gt_labels, gt_boxes, 0)).cpu().numpy()
+        # scipy refuses what is not finite. The loss says it better, and a loss scaler needs one.
+        cost = np.nan_to_num(cost, nan=_FIRST, posinf=_FIRST, neginf=_FIRST)
         first = np.cumsum([0, *counts])
         queries, objects = [], []
         for layer in range(num_layers):
             for image, count in enumerate(counts):
-                try:
-                    rows, columns = linear_sum_assignment(cost[layer, image, :, :count])
-                except ValueError:
-                    raise FloatingPointError(
-                        f'predictions of decoder layer {layer} for image {image} of the batch are '
-                        'NaN or infinite, so they cannot be matched: lower the learning rate, '
-                        'clip gradients, or train without half precision.'
-                    ) from None
+                rows, columns = linear_sum_assignment(cost[layer, image, :, :count])
                 queries.append((layer * n + image) * num_queries + rows)
                 objects.append(first[image] + columns)
         matches = torch.from_numpy(np.stack([np.concatenate(queries), np.concatenate(objects)]))

@@ -1,0 +1,65 @@
+"""Trainings that are killed (SIGKILL) and resumed; at length: tools/measure_interruptions.py."""
+
+import multiprocessing
+import time
+
+import pytest
+from mmengine.registry import init_default_scope
+from resume_helpers import MULTI_SCALE, assert_same, loader, states, train
+
+from mmdet_vanilla.utils import latest_checkpoint
+
+
+def work(folder, num_workers):
+    """Trains on, for 24 iterations altogether."""
+    init_default_scope('mmdet')
+    train(
+        folder,
+        [MULTI_SCALE, dict(type='EMAHook', update_buffers=True)],
+        keep=2,
+        train_dataloader=loader(num_workers, drop_last=True),
+        train_cfg=dict(by_epoch=True, max_epochs=8),
+        randomness=dict(seed=0),
+        load_from=latest_checkpoint(folder),
+        resume=True,
+    )
+
+
+def start(folder, num_workers):
+    # A process that has never computed anything forks quickly and without the locks of threads.
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['mmdet_vanilla', 'resume_helpers'])
+    process = context.Process(target=work, args=(str(folder), num_workers))
+    process.start()
+    return process
+
+
+def wait_for(condition, process):
+    end = time.monotonic() + 100
+    while not condition():
+        assert process.is_alive() and time.monotonic() < end
+        time.sleep(1e-4)
+
+
+@pytest.mark.parametrize('num_workers', [0, 2])
+def test_killed_three_times(tmp_path, num_workers):
+    start(tmp_path / 'whole', num_workers).join(100)
+    folder = tmp_path / 'killed'
+    folder.mkdir()
+    for moment, pattern in ((2, 'iter_*.pth'), (7, 'iter_*.pth.part'), (12, 'iter_*.pth.part')):
+        process = start(folder, num_workers)
+        wait_for(lambda: latest_checkpoint(folder) or not moment, process)
+        # From a certain checkpoint on: after one was written, or while the next one is.
+        wait_for(
+            lambda: any(
+                int(f.name.split('_')[1].split('.')[0]) > moment for f in folder.glob(pattern)
+            ),
+            process,
+        )
+        process.kill()
+        process.join()
+        assert process.exitcode == -9
+    process = start(folder, num_workers)
+    process.join(100)
+    assert process.exitcode == 0
+    assert_same(states(tmp_path / 'whole/iter_24.pth'), states(folder / 'iter_24.pth'))
