@@ -12,6 +12,7 @@ default_hooks = dict(
     check_checkpoint=dict(type='CheckCheckpointHook'),
     exact_resume=dict(type='ExactResumeHook'),
     invalid_loss=dict(type='InvalidLossHook'),
+    left_out_images=dict(type='LeftOutImagesHook'),
     host_memory=dict(type='HostMemoryHook'),
     results=dict(type='ResultsHook'),
 )

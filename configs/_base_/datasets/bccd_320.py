@@ -1,6 +1,6 @@
 # BCCD: 364 photographs of blood smears, 640x480, with boxes around three kinds of cells
 # (https://github.com/Shenggan/BCCD_Dataset), as COCO json with the splits 205/87/72, at 320x320.
-dataset_type = 'CocoDataset'
+dataset_type = 'RobustCocoDataset'
 data_root = 'data/bccd/'
 img_scale = (320, 320)
 metainfo = dict(classes=('RBC', 'WBC', 'Platelets'))
@@ -55,6 +55,7 @@ val_dataloader = dict(
         ann_file='val.json',
         data_prefix=dict(img='val/'),
         test_mode=True,
+        unreadable='blank',
         pipeline=test_pipeline,
     ),
 )

@@ -37,10 +37,22 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=4,
     batch_sampler=dict(drop_last=True),
-    dataset=dict(filter_cfg=dict(filter_empty_gt=False), pipeline=train_pipeline),
+    dataset=dict(
+        type='RobustCocoDataset',
+        filter_cfg=dict(filter_empty_gt=False),
+        pipeline=train_pipeline,
+    ),
 )
-val_dataloader = dict(batch_size=8, num_workers=4, dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
+val_dataloader = dict(
+    batch_size=8,
+    num_workers=4,
+    dataset=dict(type='RobustCocoDataset', unreadable='blank', pipeline=test_pipeline),
+)
+test_dataloader = dict(
+    batch_size=8,
+    num_workers=4,
+    dataset=dict(type='RobustCocoDataset', pipeline=test_pipeline),
+)
 
 # tools/test.py --tta: both an image and its mirror image, merged by non-maximum suppression.
 tta_model = dict(

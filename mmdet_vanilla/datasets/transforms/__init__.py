@@ -1,4 +1,10 @@
 from .iou_crop import RandomIoUCrop
+from .loading import LoadImageFromFile, LoadImageFromNDArray
 from .photometric_distort import RandomPhotometricDistort
 
-__all__ = ['RandomIoUCrop', 'RandomPhotometricDistort']
+__all__ = [
+    'LoadImageFromFile',
+    'LoadImageFromNDArray',
+    'RandomIoUCrop',
+    'RandomPhotometricDistort',
+]

@@ -8,6 +8,7 @@ from .deep_training_hook import DeepTrainingHook
 from .exact_resume_hook import ExactResumeHook
 from .host_memory_hook import HostMemoryHook
 from .invalid_loss_hook import InvalidLossHook
+from .left_out_images_hook import LeftOutImagesHook
 from .results_hook import ResultsHook
 from .switch_to_deploy_hook import SwitchToDeployHook
 
@@ -22,6 +23,7 @@ __all__ = [
     'ExactResumeHook',
     'HostMemoryHook',
     'InvalidLossHook',
+    'LeftOutImagesHook',
     'ResultsHook',
     'SwitchToDeployHook',
 ]
