@@ -14,15 +14,17 @@ from rich.console import Console
 from rich.table import Table
 
 import mmdet_vanilla  # noqa: F401
+from mmdet_vanilla.utils.apply_data import add_data_arguments, apply_data, load_data_arguments
+from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
+from mmdet_vanilla.utils.classes import apply_checkpoint_classes
 from mmdet_vanilla.utils.cli import add_cfg_options, run
+from mmdet_vanilla.utils.images import SUFFIXES
 from mmdet_vanilla.utils.preflight import (
     PreflightError,
-    check_data_files,
     load_config,
+    merge_cfg_options,
     require_file,
 )
-
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,12 +36,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--image', nargs='+', default=(), help='images, or folders of them, to verify with'
     )
-    parser.add_argument(
-        '--data', help='folder of the test data: verify with its images, and evaluate both models'
-    )
     parser.add_argument('--most', type=int, default=16, help='images to verify with at most')
     parser.add_argument('--rounds', type=int, default=5, help='timed calls')
     parser.add_argument('--dump-info', action='store_true', help="write mmdeploy's SDK files too")
+    # Verifies with its images then, and evaluates both models.
+    add_data_arguments(parser, ('val', 'test'))
     add_cfg_options(parser)
     return parser.parse_args()
 
@@ -48,9 +49,9 @@ def list_images(paths: list[str]) -> list[str]:
     found = []
     for path in map(Path, paths):
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
             if not inside:
-                raise PreflightError(f'no image in {path} ({", ".join(IMAGE_SUFFIXES)}).')
+                raise PreflightError(f'no image in {path} ({", ".join(SUFFIXES)}).')
             found += inside
         else:
             found.append(require_file(path, 'image'))
@@ -59,19 +60,17 @@ def list_images(paths: list[str]) -> list[str]:
 
 def main() -> None:
     args = parse_args()
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config)
     require_file(args.deploy_config, 'deploy config', 'There are some in configs/deploy.')
     if '://' not in args.checkpoint:
         require_file(args.checkpoint, 'checkpoint')
+    classes = apply_checkpoint_classes(cfg, fetch_checkpoint(args.checkpoint))
     images = list_images(args.image)
-    if args.data:
-        dataset = cfg.test_dataloader.dataset
-        root = args.data.rstrip('/') + '/'
-        for evaluator in [cfg.test_evaluator]:
-            evaluator.ann_file = root + evaluator.ann_file.removeprefix(dataset.data_root)
-        dataset.data_root = root
-        check_data_files(cfg, ('test',))
-        images = images or list_images([root + dataset.data_prefix.img])
+    data = load_data_arguments(args, ('test',), classes)
+    if data:
+        apply_data(cfg, data)
+        images = images or list_images([data.splits['test'].image_dir])
+    merge_cfg_options(cfg, args.cfg_options, args.config)
     deploy_cfg = Config.fromfile(args.deploy_config)
 
     from mmdet_vanilla.deploy.ship import ship

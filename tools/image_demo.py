@@ -12,9 +12,11 @@ from mmdet.apis import DetInferencer
 import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.models import switch_to_deploy
 from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
+from mmdet_vanilla.utils.classes import apply_checkpoint_classes
 from mmdet_vanilla.utils.cli import run
 from mmdet_vanilla.utils.preflight import PreflightError, load_config, require_file
 from mmdet_vanilla.utils.weights import load_weights
+from mmdet_vanilla.visualization import palette
 
 
 def parse_args() -> argparse.Namespace:
@@ -39,11 +41,11 @@ def main() -> None:
         require_file(args.weights, 'checkpoint')
     # DetInferencer would unpickle the file, and only warn of weights that do not fit.
     checkpoint = fetch_checkpoint(args.weights)
+    classes = apply_checkpoint_classes(cfg, checkpoint)
     inferencer = DetInferencer(cfg, device=args.device)
     load_weights(inferencer.model, checkpoint, args.weights)
-    dataset_meta = (checkpoint.get('meta') or {}).get('dataset_meta')
-    if dataset_meta:
-        meta = {**inferencer.model.dataset_meta, **dataset_meta}
+    if classes:
+        meta = dict(classes=classes, palette=palette(len(classes)))
         inferencer.model.dataset_meta = inferencer.visualizer.dataset_meta = meta
     if args.fuse:
         switch_to_deploy(inferencer.model)

@@ -8,11 +8,13 @@ Example:
 
 import argparse
 import json
+import os
 from pathlib import Path
 
 from mmengine.runner import Runner
 
 import mmdet_vanilla  # noqa: F401
+from mmdet_vanilla.utils.apply_data import add_data_arguments, apply_data, load_data_arguments
 from mmdet_vanilla.utils.cli import run
 from mmdet_vanilla.utils.preflight import check_data_files, load_config, require_file
 from mmdet_vanilla.utils.rescale_schedule import rescale_schedule
@@ -21,20 +23,22 @@ from mmdet_vanilla.utils.rescale_schedule import rescale_schedule
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config whose data are in COCO format')
-    parser.add_argument('--data', help='folder of the data, by default the one of the config')
     parser.add_argument('--images', type=int, default=8, help='number of training images')
     parser.add_argument('--steps', type=int, default=600, help='training steps')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/overfit'))
+    add_data_arguments(parser, ('train', 'val'))
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     cfg = load_config(args.config)
+    data = load_data_arguments(args, ('train', 'val'))
+    if data:
+        apply_data(cfg, data)
     dataset = cfg.train_dataloader.dataset
-    if args.data:
-        dataset.data_root = args.data.rstrip('/') + '/'
-    ann_file = require_file(dataset.data_root + dataset.ann_file, 'annotation file')
+    ann_file = os.path.join(dataset.data_root, dataset.ann_file)
+    require_file(ann_file, 'annotation file')
     content = json.loads(Path(ann_file).read_text())
     content['images'] = content['images'][: args.images]
     ids = {image['id'] for image in content['images']}

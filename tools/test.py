@@ -12,11 +12,15 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmdet_vanilla  # noqa: F401
+from mmdet_vanilla.utils.apply_data import add_data_arguments, apply_data, load_data_arguments
+from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
+from mmdet_vanilla.utils.classes import apply_checkpoint_classes
 from mmdet_vanilla.utils.cli import add_run_arguments, apply_run_arguments, run
 from mmdet_vanilla.utils.preflight import (
     PreflightError,
     check_data_files,
     load_config,
+    merge_cfg_options,
     prepare_cpu_processes,
     require_file,
 )
@@ -32,6 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--show', action='store_true', help='show the detections in windows')
     parser.add_argument('--show-dir', help='folder for pictures of the detections')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds between two windows')
+    add_data_arguments(parser, ('val', 'test'))
     add_run_arguments(parser)
     return parser.parse_args()
 
@@ -41,10 +46,16 @@ def main() -> None:
     setup_cache_size_limit_of_dynamo()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise PreflightError(f'--out {args.out}: the file must end in .pkl or .pickle.')
-    cfg = load_config(args.config, args.cfg_options)
-    apply_run_arguments(cfg, args)
+    cfg = load_config(args.config)
     if '://' not in args.checkpoint:
         require_file(args.checkpoint, 'checkpoint')
+    checkpoint = fetch_checkpoint(args.checkpoint, trust_pickle=args.trust_checkpoint)
+    classes = apply_checkpoint_classes(cfg, checkpoint)
+    data = load_data_arguments(args, ('test',), classes)
+    if data:
+        apply_data(cfg, data)
+    merge_cfg_options(cfg, args.cfg_options, args.config)
+    apply_run_arguments(cfg, args)
     check_data_files(cfg, ('test',))
     prepare_cpu_processes(cfg)
     cfg.load_from = args.checkpoint

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.utils.checkpoint import latest_checkpoint
+from mmdet_vanilla.utils.apply_data import add_data_arguments, apply_data, load_data_arguments
 from mmdet_vanilla.utils.cli import add_run_arguments, apply_run_arguments, run
 from mmdet_vanilla.utils.preflight import (
     PreflightError,
@@ -20,6 +21,7 @@ from mmdet_vanilla.utils.preflight import (
     check_data_files,
     enable_amp,
     load_config,
+    merge_cfg_options,
     prepare_cpu_processes,
     require_file,
 )
@@ -49,6 +51,7 @@ def parse_args() -> argparse.Namespace:
         choices=BACKENDS,
         help='log there too, besides the work dir',
     )
+    add_data_arguments(parser)
     add_run_arguments(parser)
     return parser.parse_args()
 
@@ -56,7 +59,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     setup_cache_size_limit_of_dynamo()
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = load_config(args.config)
+    data = load_data_arguments(args, ('train', 'val', 'test'))
+    if data:
+        apply_data(cfg, data)
+    merge_cfg_options(cfg, args.cfg_options, args.config)
     apply_run_arguments(cfg, args)
     add_vis_backends(cfg, args.log_to)
     if args.amp:

@@ -9,6 +9,7 @@ default_hooks = dict(
     checkpoint=dict(type='AtomicCheckpointHook', save_best='auto', max_keep_ckpts=3),
     check_dataset=dict(type='CheckDatasetHook'),
     convert_checkpoint=dict(type='ConvertCheckpointHook'),
+    class_rows=dict(type='ClassRowsHook'),
     check_checkpoint=dict(type='CheckCheckpointHook'),
     exact_resume=dict(type='ExactResumeHook'),
     invalid_loss=dict(type='InvalidLossHook'),

@@ -18,8 +18,8 @@ from .official_names import from_official, is_computed
 from .weights import WeightsError, select_vanillanet_backbone, unwrap_state_dict
 
 # Tensors whose first dimension is the number of classes, or one more.
-_CLASS_LAYERS = ('bbox_head.enc_score_head.', 'bbox_head.dec_score_head.')
-_CLASS_EMBED = 'bbox_head.denoising_class_embed.'
+CLASS_LAYERS = ('bbox_head.enc_score_head.', 'bbox_head.dec_score_head.')
+CLASS_EMBED = 'bbox_head.denoising_class_embed.'
 
 
 @dataclass
@@ -145,7 +145,7 @@ def _shape(tensor: Tensor) -> tuple[int, ...]:
 
 
 def _is_class_tensor(name: str) -> bool:
-    return name.startswith((*_CLASS_LAYERS, _CLASS_EMBED))
+    return name.startswith((*CLASS_LAYERS, CLASS_EMBED))
 
 
 @dataclass
@@ -308,7 +308,7 @@ def _compare(
         f'  mismatched  {key}: {_shape(ours[key])}, expected {expected[key]}' for key in mismatched
     ]
     if mismatched and all(map(_is_class_tensor, mismatched)) and not missing + unexpected:
-        score = next(key for key in mismatched if key.startswith(_CLASS_LAYERS))
+        score = next(key for key in mismatched if key.startswith(CLASS_LAYERS))
         lines.append(
             f'They were trained for {ours[score].shape[0]} classes and {name} has '
             f'{expected[score][0]}: give a config with as many, or allow another number of classes '

@@ -78,6 +78,21 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
     """
     require_file(path, 'config', 'The configs of this project are the files configs/*_*.py.')
     cfg = Config.fromfile(path)
+    merge_cfg_options(cfg, cfg_options, path)
+    return cfg
+
+
+def merge_cfg_options(cfg: Config, cfg_options: dict | None, path: str) -> None:
+    """Applies overrides, in place. A hook that is ``None`` is left out.
+
+    Args:
+        cfg: The config.
+        cfg_options: Overrides, dotted keys to values.
+        path: Of the config, for messages.
+
+    Raises:
+        PreflightError: If an override does not fit.
+    """
     if cfg_options:
         try:
             cfg.merge_from_dict(cfg_options)
@@ -88,7 +103,6 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
         # mmengine lets only its own be switched off this way.
         if name not in _MMENGINE_HOOKS:
             del hooks[name]
-    return cfg
 
 
 def check_data_files(cfg: Config, modes: tuple[str, ...]) -> None:
@@ -107,7 +121,7 @@ def check_data_files(cfg: Config, modes: tuple[str, ...]) -> None:
     num_classes = num_classes.get('num_classes') if isinstance(num_classes, dict) else None
     seen = set()
     for mode in modes:
-        for dataset in _datasets((cfg.get(f'{mode}_dataloader') or {}).get('dataset')):
+        for dataset in iter_datasets((cfg.get(f'{mode}_dataloader') or {}).get('dataset')):
             ann_file = dataset.get('ann_file')
             root = dataset.get('data_root') or ''
             if not ann_file or dataset.get('backend_args') or '://' in root + ann_file:
@@ -228,7 +242,7 @@ def _replace_sync_bn(cfg: object) -> int:
     return num_replaced
 
 
-def _datasets(cfg: dict | None) -> Iterator[dict]:
+def iter_datasets(cfg: dict | None) -> Iterator[dict]:
     """The data sets inside wrappers (repeat, concatenation, multi-image mix)."""
     if not cfg:
         return
@@ -236,7 +250,7 @@ def _datasets(cfg: dict | None) -> Iterator[dict]:
     if not inner:
         yield cfg
     for dataset in inner:
-        yield from _datasets(dataset)
+        yield from iter_datasets(dataset)
 
 
 def _check_coco(ann_file: str, dataset: dict, mode: str, num_classes: int | None) -> None:
@@ -266,6 +280,15 @@ def _check_coco(ann_file: str, dataset: dict, mode: str, num_classes: int | None
             f'no category of {ann_file} ({", ".join(names[:10])}) is among the classes of the '
             f'{mode} data set ({", ".join(classes[:10])}): set metainfo.classes of the '
             f'dataloaders to the names in the file, and model.bbox_head.num_classes={len(names)}.'
+        )
+    in_file = [name for name in names if name in set(classes)]
+    if in_file != list(classes):
+        raise PreflightError(
+            f'the categories of {ann_file} that are among the classes of the {mode} data set are, '
+            f'in the order of the file, {", ".join(in_file[:10])}; metainfo.classes are '
+            f'{", ".join(classes[:10])}. mmdet numbers labels as the file does, so that they would '
+            'be mixed up: set metainfo.classes to the names in the order of the file, or give the '
+            'data by --data, which puts them right.'
         )
     if num_classes is not None and len(classes) != num_classes:
         raise PreflightError(

@@ -1,7 +1,7 @@
 from .augmented_batch import augment_batch, draw_augmented_batch
 from .contact_sheet import contact_sheet
 from .curves import plot_curves, read_scalars, split_scalars
-from .draw_instances import draw_instances
+from .draw_instances import draw_instances, palette
 from .grid import grid
 from .ground_truth import ground_truth
 from .learning_curves import plot_learning_curves
@@ -14,6 +14,7 @@ __all__ = [
     'draw_instances',
     'grid',
     'ground_truth',
+    'palette',
     'plot_curves',
     'read_scalars',
     'split_scalars',

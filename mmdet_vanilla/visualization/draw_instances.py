@@ -87,5 +87,14 @@ def _color(label: int, dataset_meta: Mapping) -> tuple[int, int, int]:
     # Some data sets have the word 'random' there.
     if not isinstance(palette, str) and label < len(palette):
         return tuple(palette[label])
+    return _hue(label)
+
+
+def palette(num_classes: int) -> list[tuple[int, int, int]]:
+    """Different colours, RGB 0..255, for any number of classes."""
+    return [_hue(label) for label in range(num_classes)]
+
+
+def _hue(label: int) -> tuple[int, int, int]:
     rgb = colorsys.hsv_to_rgb(label * _HUE_STEP % 1, 0.85, 0.85)
     return tuple(round(channel * 255) for channel in rgb)

@@ -39,15 +39,12 @@ def load_json(path: str) -> object:
         ) from None
 
 
-def read_coco(
-    path: str, image_dir: str, content: object = None, allow_outside: bool = False
-) -> Split:
+def read_coco(path: str, image_dir: str, allow_outside: bool = False) -> Split:
     """Reads a COCO annotation file.
 
     Args:
         path: The file.
         image_dir: Folder that the file names are relative to.
-        content: What :func:`load_json` has returned, if it was read before.
         allow_outside: Whether file names may lead out of ``image_dir``.
 
     Returns:
@@ -56,8 +53,7 @@ def read_coco(
     Raises:
         AnnotationError: If the file is not such a file at all.
     """
-    content = load_json(path) if content is None else content
-    images, annotations, categories = _sections(path, content)
+    images, annotations, categories = _sections(path, load_json(path))
     problems = Problems()
     classes, label_of = _read_categories(categories, problems)
     file_names, sizes, index_of = _read_images(images, image_dir, allow_outside, problems)
@@ -192,6 +188,8 @@ def _read_annotation(
         problems.add('malformed-annotation', f'annotations[{position}] is {shown!r}')
         return None
     crowd = item.get('iscrowd', 0)
+    if isinstance(crowd, str) and crowd in ('0', '1'):
+        crowd = int(crowd)
     if crowd not in (0, 1, None):
         problems.add('bad-flag', f'annotations[{position}]: iscrowd is {crowd!r}')
         crowd = 1

@@ -94,9 +94,7 @@ KINDS = {
     'duplicate-annotation-id': Kind(
         REPAIRED, 'annotations share an id', 'numbered anew (COCO metrics need different ones)'
     ),
-    'unknown-image': Kind(
-        REPAIRED, 'boxes belong to an image that is not listed', _LEFT_OUT
-    ),
+    'unknown-image': Kind(REPAIRED, 'boxes belong to an image that is not listed', _LEFT_OUT),
     'missing-image': Kind(REPAIRED, 'images do not exist', _LEFT_OUT),
     'other-suffix': Kind(
         REPAIRED,
@@ -106,9 +104,7 @@ KINDS = {
     'missing-size': Kind(
         REPAIRED, 'images are annotated without width and height', 'read from the image'
     ),
-    'unreadable-header': Kind(
-        REPAIRED, 'images without annotated size cannot be read', _LEFT_OUT
-    ),
+    'unreadable-header': Kind(REPAIRED, 'images without annotated size cannot be read', _LEFT_OUT),
     'non-finite-box': Kind(REPAIRED, 'boxes are not finite', _LEFT_OUT),
     'empty-box': Kind(REPAIRED, 'boxes have no or a negative width or height', _LEFT_OUT),
     'outside-box': Kind(REPAIRED, 'boxes lie outside of their image', _LEFT_OUT),

@@ -3,6 +3,7 @@ from .batch_augment_schedule_hook import BatchAugmentScheduleHook
 from .channels_last_hook import ChannelsLastHook
 from .check_checkpoint_hook import CheckCheckpointHook
 from .check_dataset_hook import CheckDatasetHook
+from .class_rows_hook import ClassRowsHook
 from .convert_checkpoint_hook import ConvertCheckpointHook
 from .deep_training_hook import DeepTrainingHook
 from .exact_resume_hook import ExactResumeHook
@@ -18,6 +19,7 @@ __all__ = [
     'ChannelsLastHook',
     'CheckCheckpointHook',
     'CheckDatasetHook',
+    'ClassRowsHook',
     'ConvertCheckpointHook',
     'DeepTrainingHook',
     'ExactResumeHook',

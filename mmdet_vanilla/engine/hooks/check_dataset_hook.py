@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmdet.datasets import CocoDataset
 from mmdet.registry import HOOKS
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
@@ -49,6 +50,14 @@ def check_dataset(dataset: BaseDataset, model: nn.Module, name: str) -> None:
             f'for {num_classes}: set model.bbox_head.num_classes={len(classes)}, or the '
             "data set's metainfo.classes."
         )
+    numbers = getattr(dataset, 'cat_ids', None)
+    if isinstance(dataset, CocoDataset) and len(numbers) != len(classes):
+        raise DatasetError(
+            f'the annotations of the {name} data set ({where}) have {len(numbers)} categories '
+            f'with the names of metainfo.classes, which are {len(classes)}: mmdet counts those in '
+            'the file, so that labels would be mixed up. Name the categories of the file in its '
+            'order, or give the data by --data, which puts them right.'
+        )
 
 
 @HOOKS.register_module()
@@ -64,3 +73,9 @@ class CheckDatasetHook(Hook):
         for name, loop in loops.items():
             if isinstance(loop, BaseLoop):
                 check_dataset(loop.dataloader.dataset, model, name)
+                if len(loop.dataloader) == 0:
+                    raise DatasetError(
+                        f'the {name} data set has {len(loop.dataloader.dataset)} images, too few '
+                        'for a single batch: set a smaller batch_size, or drop_last=False, in its '
+                        'data loader.'
+                    )

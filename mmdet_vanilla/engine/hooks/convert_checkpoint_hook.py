@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmdet.datasets import CocoDataset
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -27,4 +28,8 @@ class ConvertCheckpointHook(Hook):
         source, state, left_out = rename_to_ours(checkpoint)
         checkpoint.clear()
         checkpoint['state_dict'] = state
+        classes = state.get('bbox_head.enc_score_head.bias')
+        if classes is not None and len(classes) == len(CocoDataset.METAINFO['classes']):
+            # Foreign checkpoints hold no names; those with 80 classes are COCO's.
+            checkpoint['meta'] = dict(dataset_meta=dict(CocoDataset.METAINFO))
         runner.logger.info(f'Converted the weights of {source}; left out {len(left_out)} tensors.')
