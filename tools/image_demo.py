@@ -16,7 +16,6 @@ from mmdet_vanilla.utils.classes import apply_checkpoint_classes
 from mmdet_vanilla.utils.cli import run
 from mmdet_vanilla.utils.preflight import PreflightError, load_config, require_file
 from mmdet_vanilla.utils.weights import load_weights
-from mmdet_vanilla.visualization import palette
 
 
 def parse_args() -> argparse.Namespace:
@@ -45,7 +44,7 @@ def main() -> None:
     inferencer = DetInferencer(cfg, device=args.device)
     load_weights(inferencer.model, checkpoint, args.weights)
     if classes:
-        meta = dict(classes=classes, palette=palette(len(classes)))
+        meta = {**inferencer.model.dataset_meta, 'classes': classes}
         inferencer.model.dataset_meta = inferencer.visualizer.dataset_meta = meta
     if args.fuse:
         switch_to_deploy(inferencer.model)

@@ -70,7 +70,7 @@ def repair(split: Split) -> Split:
         boxes=boxes,
         labels=split.labels[kept],
         ignored=split.ignored[kept],
-        areas=np.where(np.isnan(areas), boxes.prod(1), areas),
+        areas=np.where(np.isnan(areas), boxes[:, 2:].prod(1), areas),
         locate=lambda index: split.locate(int(kept[index])),
     )
     _report(repaired)
