@@ -12,8 +12,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.utils.checkpoint import latest_checkpoint
 from mmdet_vanilla.utils.apply_data import add_data_arguments, apply_data, load_data_arguments
+from mmdet_vanilla.utils.checkpoint import latest_checkpoint
 from mmdet_vanilla.utils.cli import add_run_arguments, apply_run_arguments, run
 from mmdet_vanilla.utils.preflight import (
     PreflightError,

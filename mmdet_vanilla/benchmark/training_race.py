@@ -1,20 +1,24 @@
-"""Trains detectors from scratch for the same time, and compares what they have learnt."""
+"""Trains detectors for the same time or iterations, and compares what they have learnt."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
+import math
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 from mmdet_vanilla.utils.errors import UserError
@@ -103,9 +107,13 @@ def calibrate(cfg: Config, work_dir: Path, num_epochs: int = 1) -> dict:
 def race(
     entrants: Sequence[Entrant],
     out_dir: Path,
-    seconds: float,
+    seconds: float | None = None,
     num_validations: int = 8,
     max_rounds: int = 5,
+    iterations: int | None = None,
+    seed: int | None = None,
+    test: bool = True,
+    keep_going: bool = False,
 ) -> dict[str, dict]:
     """Runs a race; what an interrupted one has done is not done again.
 
@@ -135,34 +143,71 @@ def race(
     for entrant in entrants:  # what is wrong with the last one is said before the first one runs
         cfg = entrant.load()
         check_data_files(cfg, ('train', 'val', 'test'))
-        results[entrant.name] = _stored(out_dir, entrant.name, cfg, seconds)
-    for _ in range(max_rounds):
+        budget = dict(seconds=seconds, iteration_budget=iterations, seed=seed)
+        results[entrant.name] = _stored(out_dir, entrant.name, cfg, budget)
+
+    def attempt(entrant: Entrant, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except RuntimeError as error:
+            if not keep_going:
+                raise
+            results[entrant.name]['error'] = str(error)
+
+    def calibrate_once(entrant: Entrant) -> None:
+        result = results[entrant.name]
+        # In a process of its own, as the training: nothing is left over from the one before.
+        command = [sys.executable, '-m', __name__, entrant.config, json.dumps(entrant.options)]
+        log = out_dir / f'{entrant.name}.calibration.log'
+        _run([*command, str(out_dir / 'calibration' / entrant.name)], log)
+        measured = json.loads(log.read_text().splitlines()[-1])
+        result['calibrations'].append(measured['step_seconds'])
+        result['step_seconds'] = min(result['calibrations'])
+        result['steps_per_epoch'] = measured['steps_per_epoch']
+        _write(out_dir, entrant.name, result)
+
+    def compete(entrant: Entrant) -> None:
+        result = results[entrant.name]
+        result.update(_compete(entrant, out_dir, num_validations, result, test))
+        _write(out_dir, entrant.name, result)
+
+    for _ in range(max_rounds if seconds is not None else 0):
         for entrant in entrants:
             result = results[entrant.name]
-            if _agreed(result['calibrations']):
-                continue
-            # In a process of its own, as the training: nothing is left over from the one before.
-            command = [sys.executable, '-m', __name__, entrant.config, json.dumps(entrant.options)]
-            log = out_dir / f'{entrant.name}.calibration.log'
-            _run([*command, str(out_dir / 'calibration' / entrant.name)], log)
-            measured = json.loads(log.read_text().splitlines()[-1])
-            result['calibrations'].append(measured['step_seconds'])
-            result['step_seconds'] = min(result['calibrations'])
-            result['steps_per_epoch'] = measured['steps_per_epoch']
-            _write(out_dir, entrant.name, result)
+            if not _agreed(result['calibrations']) and 'error' not in result:
+                attempt(entrant, partial(calibrate_once, entrant))
     for name, result in results.items():
-        if not _agreed(result['calibrations']):
+        if seconds is not None and not _agreed(result['calibrations']) and 'error' not in result:
             times = ', '.join(f'{seconds:.3f}' for seconds in result['calibrations'])
             raise RaceError(
                 f'a training step of {name} took {times} s, and no two agree with the fastest: '
                 f'something else runs on this machine. Stop it, and delete {out_dir / name}.json.'
             )
     for entrant in entrants:
-        result = results[entrant.name]
-        if 'metrics' not in result:
-            result.update(_compete(entrant, out_dir, seconds, num_validations, result))
-            _write(out_dir, entrant.name, result)
+        if not results[entrant.name].keys() & {'curve', 'error'}:
+            attempt(entrant, partial(compete, entrant))
     return results
+
+
+def divide_iterations(iterations: int, natural: int, least_epochs: int = 8) -> tuple[int, int]:
+    """Divides a training into epochs of equal length.
+
+    Args:
+        iterations: Of the whole training, >= 1.
+        natural: Iterations of one pass over the data.
+        least_epochs: In a short training, how many at least, as far as there are iterations.
+
+    Returns:
+        Epochs and iterations of each. Their product is ``iterations`` where a divisor is near, and
+        otherwise as close as it gets.
+    """
+    wanted = min(iterations, max(least_epochs, iterations / max(natural, 1)))
+    candidates = range(max(1, int(wanted / 2)), min(iterations, int(2 * wanted) + 1) + 1)
+    epochs = min(
+        candidates,
+        key=lambda n: (abs(n * round(iterations / n) - iterations), abs(math.log(n / wanted))),
+    )
+    return epochs, round(iterations / epochs)
 
 
 def _agreed(seconds: Sequence[float]) -> bool:
@@ -170,15 +215,26 @@ def _agreed(seconds: Sequence[float]) -> bool:
 
 
 def _compete(
-    entrant: Entrant, out_dir: Path, seconds: float, num_validations: int, calibration: dict
+    entrant: Entrant, out_dir: Path, num_validations: int, result: dict, test: bool
 ) -> dict:
     """Trains and tests one entrant."""
     cfg = entrant.load()
-    epoch_seconds = calibration['step_seconds'] * calibration['steps_per_epoch']
-    epochs = max(1, round(seconds / epoch_seconds))
+    if result['iteration_budget'] is None:
+        steps = result['steps_per_epoch']
+        epoch_budget = result['step_seconds'] * steps
+        epochs = max(1, round(result['seconds'] / epoch_budget))
+    else:
+        epochs, steps = _plan_iterations(cfg, result['iteration_budget'], num_validations)
+        epoch_budget = steps
+    if result['seed'] is not None:
+        cfg.randomness = dict(seed=result['seed'])
+        cfg.train_dataloader.persistent_workers = False
+        hooks = cfg.get('custom_hooks') or []
+        cfg.custom_hooks = [*hooks, dict(type='ReseedHook', seed=result['seed'])]
     rescale_schedule(cfg, epochs)
     cfg.train_cfg.val_interval = max(1, epochs // num_validations)
     cfg.default_hooks.checkpoint.interval = max(1, epochs // 10)
+    cfg.default_hooks.checkpoint.setdefault('max_keep_ckpts', 3)
     config = out_dir / f'{entrant.name}.py'
     cfg.dump(config)
     work_dir = out_dir / entrant.name
@@ -186,42 +242,59 @@ def _compete(
     train = [str(TOOLS / 'train.py'), str(config), '--work-dir', str(work_dir), '--resume']
     _run([sys.executable, *train], log)
     checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
-    test_dir = work_dir / 'test'
-    test = [str(TOOLS / 'test.py'), str(config), checkpoint, '--work-dir', str(test_dir)]
-    _run([sys.executable, *test], log)
-    newest = max(test_dir.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
     curve = {
         entry['step']: [
-            entry['step'] * epoch_seconds,
+            entry['step'] * epoch_budget,
             entry['coco/bbox_mAP'],
             entry['coco/bbox_mAP_50'],
         ]
         for entry in read_scalars(work_dir)
         if 'coco/bbox_mAP' in entry
     }
-    return dict(
+    done = dict(
         epochs=epochs,
-        iterations=epochs * calibration['steps_per_epoch'],
-        metrics=json.loads(newest.read_text()),
+        iterations=epochs * steps,
+        batch_size=cfg.train_dataloader.batch_size,
+        checkpoint=checkpoint,
         curve=[curve[epoch] for epoch in sorted(curve)],
     )
+    if test:
+        test_dir = work_dir / 'test'
+        command = [str(TOOLS / 'test.py'), str(config), checkpoint, '--work-dir', str(test_dir)]
+        _run([sys.executable, *command], log)
+        newest = max(test_dir.glob('*/*.json'), key=lambda path: path.stat().st_mtime)
+        done['metrics'] = json.loads(newest.read_text())
+    return done
 
 
-def _stored(out_dir: Path, name: str, cfg: Config, seconds: float) -> dict:
+def _plan_iterations(cfg: Config, iterations: int, num_validations: int) -> tuple[int, int]:
+    """Epochs and iterations of each; the data loader is changed to epochs of that length."""
+    init_default_scope(cfg.get('default_scope') or 'mmdet')
+    loader = cfg.train_dataloader
+    size = len(DATASETS.build(copy.deepcopy(loader.dataset)))
+    natural = max(1, size // loader.batch_size)
+    epochs, steps = divide_iterations(iterations, natural, num_validations)
+    loader.sampler = dict(type='EndlessShuffleSampler', num_samples=steps * loader.batch_size)
+    # Groups by aspect ratio would make the number of batches depend on the order.
+    loader.batch_sampler = None
+    return epochs, steps
+
+
+def _stored(out_dir: Path, name: str, cfg: Config, budget: dict) -> dict:
     """What an earlier run of the same race has left, or an empty result."""
     digest = hashlib.sha256(cfg.pretty_text.encode()).hexdigest()
-    result = dict(seconds=seconds, config_sha256=digest, calibrations=[])
+    result = dict(budget, config_sha256=digest, calibrations=[])
     file = out_dir / f'{name}.json'
     if not file.exists():
         return result
     found = json.loads(file.read_text())
-    for key in ('seconds', 'config_sha256'):
+    for key in (*budget, 'config_sha256'):
         if found.get(key) != result[key]:
             raise RaceError(
                 f'{file} is of another race: its {key} is {found.get(key)}, now {result[key]}. '
                 f'Choose another folder, or delete {file} and {out_dir / name}.'
             )
-    return found
+    return {**result, **found}
 
 
 def _run(command: list[str], log: Path) -> None:

@@ -1,5 +1,5 @@
-from .samplers import *  # noqa: F403
 from .robust_coco import RobustCocoDataset, UnreadableImagesError
+from .samplers import *  # noqa: F403
 from .transforms import *  # noqa: F403
 
 __all__ = ['RobustCocoDataset', 'UnreadableImagesError']

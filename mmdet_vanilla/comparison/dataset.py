@@ -1,0 +1,207 @@
+"""The data that detectors are compared on: one split of a data set in COCO format."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .errors import ComparisonError
+
+# {split} -> annotation file and folder of images, below the folder of the data set.
+_LAYOUTS = (
+    ('{split}.json', '{split}'),
+    ('annotations/instances_{split}2017.json', '{split}2017'),
+    ('annotations/{split}.json', '{split}'),
+    ('{split}/_annotations.coco.json', '{split}'),
+)
+_DEFAULT_SPLITS = ('test', 'val', 'valid')
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split of a data set.
+
+    Attributes:
+        name: ``'test'``, ``'val'``, ...
+        ann_file: COCO annotation file.
+        folder: Folder of the images.
+        content: What the file holds.
+    """
+
+    name: str
+    ann_file: Path
+    folder: Path
+    content: dict
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the categories, in the order of the file."""
+        return tuple(category['name'] for category in self.content['categories'])
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """Their ids, in the same order."""
+        return tuple(category['id'] for category in self.content['categories'])
+
+    def path_of(self, image: dict) -> Path:
+        """The file of an entry of ``content['images']``."""
+        return self.folder / image['file_name']
+
+
+def find_split(data: str, split: str | None = None, images: str | None = None) -> Split:
+    """Finds a split below a folder, or reads an annotation file.
+
+    Args:
+        data: A folder with ``SPLIT.json`` and ``SPLIT/``, COCO's ``annotations/`` and
+            ``SPLIT2017/``, or ``SPLIT/_annotations.coco.json``; or an annotation file.
+        split: Which one; by default the test data, or else the validation data.
+        images: Folder of the images, where it does not follow from the annotation file.
+
+    Raises:
+        ComparisonError: If there is none, or it is empty or damaged.
+    """
+    root = Path(data)
+    if root.is_file():
+        folder = Path(images) if images else _folder_beside(root)
+        return _read(split or root.stem, root, folder)
+    if not root.is_dir():
+        raise ComparisonError(f'no data at {data} (looked for {root.absolute()}).')
+    for name in [split] if split else _DEFAULT_SPLITS:
+        for ann_file, folder in _LAYOUTS:
+            path = root / ann_file.format(split=name)
+            if path.is_file():
+                return _read(
+                    name, path, Path(images) if images else root / folder.format(split=name)
+                )
+    wanted = ', '.join(path.format(split=split or _DEFAULT_SPLITS[0]) for path, _ in _LAYOUTS)
+    raise ComparisonError(
+        f'no {split or "test or validation"} data in {data}: expected one of {wanted} there, or '
+        'give the annotation file itself.'
+    )
+
+
+def _folder_beside(ann_file: Path) -> Path:
+    if ann_file.name == '_annotations.coco.json':
+        return ann_file.parent
+    beside = ann_file.with_suffix('')
+    if beside.is_dir():
+        return beside
+    return ann_file.parent.parent / ann_file.stem.removeprefix('instances_')
+
+
+def _read(name: str, ann_file: Path, folder: Path) -> Split:
+    try:
+        content = json.loads(ann_file.read_text(encoding='utf-8'))
+        images, categories = content['images'], content['categories']
+        content.setdefault('annotations', [])
+        [(image['id'], image['file_name']) for image in images]
+        [(category['id'], category['name']) for category in categories]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ComparisonError(
+            f'{ann_file} is not a COCO annotation file (a dict with images, annotations and '
+            f'categories): {type(error).__name__} {error}.'
+        ) from None
+    if not images or not categories:
+        what = 'image' if not images else 'category'
+        raise ComparisonError(f'the data set is empty: {ann_file} lists no {what}.')
+    if not folder.is_dir():
+        raise ComparisonError(
+            f'no folder of images at {folder} (looked for {folder.absolute()}) for {ann_file}: '
+            'name it by --images.'
+        )
+    return Split(name, ann_file, folder, content)
+
+
+def unreadable_images(split: Split) -> dict[int, str]:
+    """Decodes every image once.
+
+    Returns:
+        By id of the image: the name of a file that is missing or cannot be decoded.
+
+    Raises:
+        ComparisonError: If that is all of them.
+    """
+    bad = {}
+    for image in split.content['images']:
+        path = split.path_of(image)
+        try:
+            # Not imread, which prints a warning for what is missing.
+            decoded = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        except (OSError, cv2.error):
+            decoded = None
+        if decoded is None:
+            bad[image['id']] = image['file_name']
+    if len(bad) == len(split.content['images']):
+        raise ComparisonError(
+            f'none of the {len(bad)} images of {split.ann_file} can be read in {split.folder}: the '
+            f'first one is {next(iter(bad.values()))}.'
+        )
+    return bad
+
+
+def without_images(split: Split, bad: Sequence[int], folder: Path) -> Split:
+    """The split without some images, its annotations written anew if there are any.
+
+    Args:
+        split: The split.
+        bad: Ids of images to leave out.
+        folder: Where to write the annotation file.
+    """
+    if not bad:
+        return split
+    content = dict(split.content)
+    bad = set(bad)
+    content['images'] = [image for image in content['images'] if image['id'] not in bad]
+    content['annotations'] = [a for a in content['annotations'] if a['image_id'] not in bad]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f'{split.name}.json'
+    part = path.with_suffix('.part')
+    part.write_text(json.dumps(content), encoding='utf-8')
+    os.replace(part, path)
+    return Split(split.name, path, split.folder, content)
+
+
+def match_classes(
+    classes: Sequence[str] | None, num_classes: int | None, split: Split, who: str
+) -> dict[int, int]:
+    """Which category every label of a detector stands for.
+
+    By name where all the data's categories are among its classes (further ones are dropped), else
+    by order where the numbers agree.
+
+    Args:
+        classes: Names of the detector's classes, if known.
+        num_classes: Number of its classes, if known.
+        split: The data.
+        who: What to call the detector in the message.
+
+    Returns:
+        Label to id of the category.
+
+    Raises:
+        ComparisonError: If they do not fit.
+    """
+    if classes and (num_classes is None or len(classes) == num_classes):
+        if set(split.classes) <= set(classes):
+            ids = dict(zip(split.classes, split.category_ids))
+            return {i: ids[name] for i, name in enumerate(classes) if name in ids}
+    number = num_classes or (len(classes) if classes else None)
+    if number == len(split.classes):
+        return dict(enumerate(split.category_ids))
+    raise ComparisonError(
+        f'{who} has {number} classes ({_some(classes)}), but {split.ann_file} has '
+        f'{len(split.classes)} ({_some(split.classes)}): use weights that were trained on these '
+        'classes, or train by --train.'
+    )
+
+
+def _some(names: Sequence[str] | None) -> str:
+    if not names:
+        return 'without names'
+    return ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
