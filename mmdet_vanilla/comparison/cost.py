@@ -23,8 +23,20 @@ from .items import Item
 # Operators that compute no products, or move data only: mmengine's list of what it does not count
 # is full of them.
 _COUNTABLE = ('scaled_dot_product', 'multi_head_attention', 'deform', 'conv', 'lstm', 'einsum')
+_PER_ELEMENT = (
+    'aten::batch_norm',
+    'aten::group_norm',
+    'aten::layer_norm',
+    'aten::instance_norm',
+    'aten::upsample_nearest2d',
+    'aten::upsample_bilinear2d',
+    'aten::adaptive_avg_pool2d',
+    'aten::grid_sampler',
+)
 # Relative to the largest output: what folding a normalisation may change in float32.
 _FUSION_TOLERANCE = 1e-3
+_FUSION_SHARE = 0.95
+_PROBE_SIDE = 256
 
 
 class Macs(NamedTuple):
@@ -44,9 +56,8 @@ def count_macs(
 ) -> Macs:
     """Counts multiply-accumulate operations with mmengine's counter.
 
-    It counts convolutions, linear layers and matrix products, and a few operations per element of
-    normalisations and interpolations; activations and what :class:`Detector` calls postprocessing
-    are not counted.
+    Convolutions, linear layers and matrix products are counted. What is done per element
+    (normalisation, activation, interpolation, sampling) is not, as in the papers' figures.
 
     Args:
         model: A detector, or any module.
@@ -69,6 +80,8 @@ def count_macs(
             analyzer = FlopAnalyzer(model, (inputs,))
             analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
             analyzer.tracer_warnings('none')
+            for name in _PER_ELEMENT:
+                analyzer.set_op_handle(name, None)
             # Attention of one operator computes the two products of the written-out one.
             analyzer.set_op_handle('aten::scaled_dot_product_attention', _attention_macs)
             total = int(analyzer.total())
@@ -93,9 +106,7 @@ def _attention_macs(inputs: list, outputs: list) -> int:
     return products
 
 
-def fused_form(
-    model: nn.Module, inputs: Tensor, data_samples: Sequence[DetDataSample]
-) -> nn.Module | None:
+def fused_form(model: nn.Module) -> nn.Module | None:
     """A copy for inference: two-form modules switched, normalisations folded into convolutions.
 
     Folding goes by the order of modules, which is wrong where one convolution feeds several
@@ -103,7 +114,6 @@ def fused_form(
 
     Args:
         model: A detector in evaluation mode.
-        inputs, data_samples: A batch to compare the outputs on.
 
     Returns:
         The copy, or ``None`` if it would be the same model.
@@ -116,9 +126,7 @@ def fused_form(
             module.running_var.uniform_(0.5, 1.5)
     for fold in (_switched_and_folded, _switched):
         candidate = fold(probe)
-        if count_parameters(candidate) == count_parameters(model):
-            continue
-        if _same(probe, candidate, inputs, data_samples):
+        if count_parameters(candidate) != count_parameters(model) and _same(probe, candidate):
             return fold(model)
     return None
 
@@ -133,23 +141,32 @@ def _switched_and_folded(model: nn.Module) -> nn.Module:
     return fuse_conv_bn(_switched(model)).eval()
 
 
-def _same(
-    model: nn.Module, other: nn.Module, inputs: Tensor, data_samples: Sequence[DetDataSample]
-) -> bool:
+def _same(model: nn.Module, other: nn.Module) -> bool:
+    side = _PROBE_SIDE
+    sample = DetDataSample(
+        metainfo=dict(
+            img_shape=(side, side),
+            ori_shape=(side, side),
+            pad_shape=(side, side),
+            batch_input_shape=(side, side),
+            scale_factor=(1.0, 1.0),
+        )
+    )
+    image = torch.randn(1, 3, side, side, device=next(model.parameters()).device)
     with torch.no_grad():
         outputs = [
-            _tensors(m(inputs, copy.deepcopy(list(data_samples)), mode='tensor'))
-            for m in (model, other)
+            _tensors(m(image, [copy.deepcopy(sample)], mode='tensor')) for m in (model, other)
         ]
     if len(outputs[0]) != len(outputs[1]):
         return False
-    # Where queries or proposals are chosen by score, near ties may change places: the first
-    # outputs that are of equal shape are taken by their sorted values.
     for a, b in zip(*outputs):
         if a.shape != b.shape:
             return False
+        # Where queries or proposals are chosen by score, near ties may change places, and a few
+        # may be others: values are compared in their order, and most have to agree.
         a, b = a.flatten().sort()[0], b.flatten().sort()[0]
-        if a.numel() and (a - b).abs().max() > _FUSION_TOLERANCE * a.abs().max().clamp(min=1.0):
+        near = (a - b).abs() <= _FUSION_TOLERANCE * a.abs().max().clamp(min=1.0)
+        if a.numel() and near.float().mean() < _FUSION_SHARE:
             return False
     return True
 

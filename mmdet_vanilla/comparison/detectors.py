@@ -254,8 +254,7 @@ def load_detector(
         model = model.to(device)
         detector = TorchDetector(model, Preprocessing(steps), classes, num_classes_of(cfg))
         if item.deploy:
-            data = detector.preprocess([_noise()])
-            fused = fused_form(model, data['inputs'], data['data_samples'])
+            fused = fused_form(model)
             if fused is None:
                 raise ComparisonError(
                     f'{item.spec}: {type(model).__name__} has no fused form: nothing to merge, or '
@@ -337,12 +336,6 @@ def _pad_value(cfg: Config) -> list[float]:
     preprocessor = cfg.model.get('data_preprocessor') or {}
     mean = list(preprocessor.get('mean') or [114.0] * 3)
     return mean[::-1] if preprocessor.get('bgr_to_rgb') else mean
-
-
-def _noise(height: int = 96, width: int = 128) -> dict:
-    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    size = (height, width)
-    return dict(img=image, img_path='', img_id=0, img_shape=size, ori_shape=size)
 
 
 def read_metadata(item: Item) -> dict:

@@ -94,9 +94,9 @@ def _memory(device: str) -> str:
 
 
 _MACS = (
-    "MACs: by mmengine's FlopAnalyzer for one image at the input size of the first image; twice as "
-    'many floating-point operations. Fused: branches merged and normalisations folded into '
-    'convolutions, where the outputs stay the same.'
+    "MACs: convolutions, linear layers and matrix products, by mmengine's FlopAnalyzer, of one "
+    'image at the input size of the first one; twice as many floating-point operations. Fused: '
+    'branches merged and normalisations folded into convolutions, where the outputs stay the same.'
 )
 
 

@@ -150,7 +150,7 @@ def costs(item: Item, request: dict) -> dict:
     cfg = load_config(item.path)
     with scope(cfg.get('default_scope') or 'mmdet'):
         forms = {'': detector.model}
-        fused = fused_form(detector.model, data['inputs'], data['data_samples'])
+        fused = fused_form(detector.model)
         if fused is not None:
             forms['_fused'] = fused
         for suffix, model in forms.items():
