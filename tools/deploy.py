@@ -36,6 +36,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--image', nargs='+', default=(), help='images, or folders of them, to verify with'
     )
+    parser.add_argument(
+        '--calibration',
+        nargs='+',
+        default=(),
+        help='images, or folders of them, to calibrate 8 bits with; default: those to verify with',
+    )
     parser.add_argument('--most', type=int, default=16, help='images to verify with at most')
     parser.add_argument('--rounds', type=int, default=5, help='timed calls')
     parser.add_argument('--dump-info', action='store_true', help="write mmdeploy's SDK files too")
@@ -81,6 +87,7 @@ def main() -> None:
         deploy_cfg,
         args.work_dir,
         images[: args.most],
+        calibration=list_images(args.calibration),
         evaluate=args.data is not None,
         rounds=args.rounds,
     )

@@ -44,12 +44,17 @@ from mmdet_vanilla.utils.weights import load_weights
 
 from .errors import DeployError
 from .metadata import make_metadata, write_metadata
+from .runtimes import require_runtime
 from .symbolics import GRID_SAMPLE_OPSET, LAYER_NORM_OPSET
+from .tensor_detector import TensorDetector
 
 # torch.onnx.export has had a second exporter since 2.5, the default since 2.9.
 BY_TRACING = (
     {'dynamo': False} if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
 )
+
+SIDE_DIVISOR = 32  # of every input's height and width
+_UNVERIFIED = '.unverified'
 
 
 class Graph(NamedTuple):
@@ -127,6 +132,13 @@ def check_exportable(model: nn.Module, deploy_cfg: Config) -> None:
     ir_config = get_ir_config(deploy_cfg)
     if ir_config['type'] != 'onnx':
         return
+    if ir_config.get('dynamo'):
+        if not BY_TRACING:
+            raise DeployError(
+                f'onnx_config.dynamo needs torch 2.5 or newer, this is {torch.__version__}: leave '
+                'it out to export by tracing.'
+            )
+        require_runtime('onnxscript')
     opset = ir_config.get('opset_version', 11)
     samples = any(isinstance(m, DeformableAttention) and m.method == 'bilinear' for m in modules)
     if samples and opset < GRID_SAMPLE_OPSET:
@@ -142,7 +154,7 @@ def check_exportable(model: nn.Module, deploy_cfg: Config) -> None:
 
 
 def export_onnx(model: nn.Module, images: Tensor, deploy_cfg: Config, path: Path) -> None:
-    """Exports a detector by mmdeploy.
+    """Exports a detector by mmdeploy, or with ``onnx_config.dynamo`` by PyTorch's other exporter.
 
     Args:
         model: The fused detector.
@@ -150,8 +162,11 @@ def export_onnx(model: nn.Module, images: Tensor, deploy_cfg: Config, path: Path
         deploy_cfg: Config of the export.
         path: The file to write, ending in ``.onnx``.
     """
-    _import_rewriters(deploy_cfg)
     config = get_ir_config(deploy_cfg)
+    if config.get('dynamo'):
+        _export_by_dynamo(model, images, config, path)
+        return
+    _import_rewriters(deploy_cfg)
     names = dict(input_names=config['input_names'], output_names=config['output_names'])
     with _quiet_tracing():
         mmdeploy_onnx_export(
@@ -165,6 +180,29 @@ def export_onnx(model: nn.Module, images: Tensor, deploy_cfg: Config, path: Path
             dynamic_axes=get_dynamic_axes(deploy_cfg, sum(names.values(), [])),
             keep_initializers_as_inputs=config.get('keep_initializers_as_inputs', False),
             **names,
+        )
+
+
+def _export_by_dynamo(model: nn.Module, images: Tensor, config: dict, path: Path) -> None:
+    axes = (config.get('dynamic_axes') or {}).get('input', {})
+    shapes = {axis: torch.export.Dim(name) for axis, name in axes.items()}
+    for axis in {2, 3} & set(shapes):
+        shapes[axis] = SIDE_DIVISOR * shapes[axis]
+    if 0 in shapes:
+        # A batch of one image would be taken for a constant.
+        images = images[:1].expand(2, -1, -1, -1)
+    with torch.no_grad(), _quiet_tracing():
+        torch.onnx.export(
+            TensorDetector(model),
+            (images,),
+            str(path),
+            dynamo=True,
+            input_names=config['input_names'],
+            output_names=config['output_names'],
+            opset_version=config['opset_version'],
+            dynamic_shapes=dict(images=shapes),
+            external_data=False,
+            verbose=False,
         )
 
 
@@ -237,7 +275,8 @@ def working_copy(work_dir: Path, name: str, size: int = 0) -> Iterator[Path]:
         size: Bytes that have to be free.
 
     Yields:
-        Path of that name in a folder beside; moved to ``work_dir`` at the end, dropped on errors.
+        Path of that name in a folder beside; what lies there is moved to ``work_dir`` at the end
+        (:func:`mark_unverified` tells what it replaces), and dropped on errors.
 
     Raises:
         DeployError: If the folder cannot be written to, or the disk is full.
@@ -257,12 +296,37 @@ def working_copy(work_dir: Path, name: str, size: int = 0) -> Iterator[Path]:
         )
     try:
         yield folder / name
-        for file in folder.iterdir():  # weights may lie beside
+        for file in list(folder.iterdir()):  # weights may lie beside
             os.replace(file, work_dir / file.name)
+            _counterpart(work_dir / file.name).unlink(missing_ok=True)
     except OSError as error:
         raise DeployError(f'cannot write {work_dir / name}: {error.strerror}.') from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def mark_unverified(path: Path) -> Path:
+    """Renames an artefact, with what lies beside it, so that nobody takes it for verified.
+
+    In the folder of artefacts ``end2end.unverified.onnx`` takes the place of an earlier
+    ``end2end.onnx``, and the other way round, so that the report beside is always about the file
+    that is there.
+
+    Args:
+        path: The artefact in its working folder.
+
+    Returns:
+        Its new path.
+    """
+    for file in list(path.parent.glob(f'{path.stem}.*')):
+        file.rename(_counterpart(file))
+    return _counterpart(path)
+
+
+def _counterpart(path: Path) -> Path:
+    stem = path.stem
+    other = stem.removesuffix(_UNVERIFIED) if stem.endswith(_UNVERIFIED) else stem + _UNVERIFIED
+    return path.with_name(other + path.suffix)
 
 
 def example_images(cfg: Config, deploy_cfg: Config, images: Sequence[str]) -> list[Tensor]:

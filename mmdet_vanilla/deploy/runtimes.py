@@ -22,6 +22,7 @@ _PACKAGES = dict(
     tensorrt=('tensorrt', 'pip install tensorrt, with an NVIDIA GPU and its driver'),
     ncnn=('ncnn', 'pip install ncnn pnnx'),
     nncf=('nncf', 'pip install nncf'),
+    onnxscript=('onnxscript', 'pip install onnxscript'),
 )
 
 

@@ -86,6 +86,7 @@ def ship(
     deploy_cfg: Config,
     work_dir: Path,
     images: Sequence[str],
+    calibration: Sequence[str] = (),
     evaluate: bool = False,
     rounds: int = 5,
 ) -> Report:
@@ -96,7 +97,8 @@ def ship(
         checkpoint: Path or URL.
         deploy_cfg: One of ``configs/deploy`` or a config for mmdeploy.
         work_dir: Folder of the artefact and of ``verify.json``.
-        images: Real images to verify with, and to calibrate 8 bits with.
+        images: Real images to verify with.
+        calibration: Real images to calibrate 8 bits with, by default ``images``.
         evaluate: Whether to run COCO evaluation on both.
         rounds: Timed calls.
 
@@ -127,6 +129,7 @@ def ship(
     model, names = exporter.load_model(cfg, checkpoint)
     exporter.check_exportable(model, deploy_cfg)
     inputs = exporter.example_images(cfg, deploy_cfg, images)
+    samples = exporter.example_images(cfg, deploy_cfg, calibration) if calibration else inputs
     fused = exporter.fuse(model)
     graph = None
     # The graph, what simplifies it and what is made of it.
@@ -141,7 +144,7 @@ def ship(
             plain = path.with_name('plain.onnx')
             plain.write_bytes(path.read_bytes())
             exporter.simplify_onnx(path)
-            arrays = [image.numpy() for image in inputs]
+            arrays = [image.numpy() for image in samples]
 
             def finish() -> tuple[exporter.Graph, Path, Detect, Verification]:
                 artefact = path
@@ -174,9 +177,7 @@ def ship(
         if runtime == 'openvino':
             size -= path.with_suffix('.onnx').stat().st_size
         if not passed:
-            for file in path.parent.glob(f'{path.stem}.*'):
-                file.rename(file.with_name(f'{path.stem}.unverified{file.suffix}'))
-            path = path.with_name(f'{path.stem}.unverified{path.suffix}')
+            path = exporter.mark_unverified(path)
         report = Report(
             file=str(work_dir / path.name),
             backend=backend,

@@ -44,11 +44,11 @@ def test_equals_the_pytorch_model(tmp_path, name):
     torchscript = deploy_config('torchscript', (640, 640))
     exporter.export_torchscript(fused, example, torchscript, script)
     batches = [waves(*size) for size in SIZES]
-    for load, path, sizes in (
+    for load, artefact, images in (
         (load_onnxruntime, path, batches),
         (load_openvino, path, batches),
         (load_torchscript, script, batches[:1]),
     ):
-        result = verify(model, load(path), sizes, tolerance_of(model, 'fp32'))
+        result = verify(model, load(artefact), images, tolerance_of(model, 'fp32'))
         print(name, load.__name__, f'score {result.score:.2g}', f'box {result.box:.2g}')
         assert result.passed, result

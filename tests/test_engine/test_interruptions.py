@@ -2,6 +2,7 @@
 
 import multiprocessing
 import time
+from functools import partial
 
 import pytest
 from mmengine.registry import init_default_scope
@@ -41,6 +42,10 @@ def wait_for(condition, process):
         time.sleep(1e-4)
 
 
+def reached(folder, pattern, moment):
+    return any(int(f.name.split('_')[1].split('.')[0]) > moment for f in folder.glob(pattern))
+
+
 @pytest.mark.parametrize('num_workers', [0, 2])
 def test_killed_three_times(tmp_path, num_workers):
     start(tmp_path / 'whole', num_workers).join(100)
@@ -48,14 +53,9 @@ def test_killed_three_times(tmp_path, num_workers):
     folder.mkdir()
     for moment, pattern in ((2, 'iter_*.pth'), (7, 'iter_*.pth.part'), (12, 'iter_*.pth.part')):
         process = start(folder, num_workers)
-        wait_for(lambda: latest_checkpoint(folder) or not moment, process)
+        wait_for(partial(latest_checkpoint, folder), process)
         # From a certain checkpoint on: after one was written, or while the next one is.
-        wait_for(
-            lambda: any(
-                int(f.name.split('_')[1].split('.')[0]) > moment for f in folder.glob(pattern)
-            ),
-            process,
-        )
+        wait_for(partial(reached, folder, pattern, moment), process)
         process.kill()
         process.join()
         assert process.exitcode == -9
