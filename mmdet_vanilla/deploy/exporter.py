@@ -168,7 +168,7 @@ def export_onnx(model: nn.Module, images: Tensor, deploy_cfg: Config, path: Path
         return
     _import_rewriters(deploy_cfg)
     names = dict(input_names=config['input_names'], output_names=config['output_names'])
-    with _quiet_tracing():
+    with _quiet_tracing(), _forward_restored(model):
         mmdeploy_onnx_export(
             model,
             images,
@@ -209,7 +209,7 @@ def _export_by_dynamo(model: nn.Module, images: Tensor, config: dict, path: Path
 def export_torchscript(model: nn.Module, images: Tensor, deploy_cfg: Config, path: Path) -> None:
     """Traces a detector by mmdeploy; as :func:`export_onnx`, the file ends in ``.pt``."""
     _import_rewriters(deploy_cfg)
-    with _quiet_tracing():
+    with _quiet_tracing(), _forward_restored(model):
         mmdeploy_trace(
             model,
             images,
@@ -371,6 +371,15 @@ def _input_metas(images: Tensor) -> dict:
     size = tuple(images.shape[-2:])
     sample.set_metainfo(dict(img_shape=size, batch_input_shape=size))
     return dict(data_samples=[sample], mode='predict')
+
+
+@contextlib.contextmanager
+def _forward_restored(model: nn.Module) -> Iterator[None]:
+    # mmdeploy leaves its own forward on the model, which works inside its exports only.
+    try:
+        yield
+    finally:
+        vars(model).pop('forward', None)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from deploy_helpers import deploy_config, photos, tiny_checkpoint, tiny_config
 from mmdet.registry import MODELS
 
 from mmdet_vanilla.deploy import DeployError, exporter
-from mmdet_vanilla.deploy.runtimes import load_onnxruntime, load_openvino
+from mmdet_vanilla.deploy.runtimes import load_onnxruntime, load_openvino, load_torchscript
 from mmdet_vanilla.deploy.verify import TOLERANCES, tolerance_of, verify
 
 BACKBONES = dict(
@@ -92,6 +92,18 @@ def test_discrete_sampling_needs_no_grid_sample(tmp_path):
     path = export(model, 'onnxruntime_static', tmp_path / 'end2end.onnx')
     graph = exporter.finish_onnx(path, cfg, names, deploy_config('onnxruntime_static'))
     assert 'GridSample' not in graph.operators
+
+
+@pytest.mark.slow
+def test_a_model_is_exported_twice_and_still_runs(tmp_path, model):
+    fused, images = exporter.fuse(model), torch.randn(1, 3, 96, 128)
+    before = fused(images)
+    for name in ('onnxruntime_static', 'onnxruntime_dynamic'):
+        exporter.export_onnx(fused, images, deploy_config(name), tmp_path / 'end2end.onnx')
+    script = tmp_path / 'end2end.pt'
+    exporter.export_torchscript(fused, images, deploy_config('torchscript'), script)
+    torch.testing.assert_close(fused(images), before)
+    assert verify(model, load_torchscript(script), [images], TOLERANCES['fp32']).passed
 
 
 @pytest.mark.slow
