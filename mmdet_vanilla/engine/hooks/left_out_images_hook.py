@@ -15,7 +15,9 @@ _MOST_NAMED = 20
 def _left_out(data_batch: object) -> Iterator[str]:
     samples = data_batch.get('data_samples') if isinstance(data_batch, dict) else None
     for sample in samples or ():
-        yield from sample.get('left_out_images') or ()
+        # With test-time augmentation, the samples of an image share what was left out.
+        first = sample[0] if isinstance(sample, (list, tuple)) else sample
+        yield from first.get('left_out_images') or ()
 
 
 @HOOKS.register_module()
