@@ -94,7 +94,11 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 240)
     command = shlex.join(['python', 'tools/compare.py', *sys.argv[1:]])
     comparison = Comparison(args.items, settings, command, args.resume, console)
-    report = comparison.run()
+    try:
+        report = comparison.run()
+    except KeyboardInterrupt:
+        console.print(f'Interrupted; with --resume it goes on where it stopped, in {args.out}.')
+        sys.exit(130)
     columns = columns_of(list(settings.batches), comparison.classes)
     print_table(columns, report['rows'], console)
     for row in report['rows']:

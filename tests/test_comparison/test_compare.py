@@ -1,0 +1,256 @@
+"""A whole comparison, its files, and its page in a browser."""
+
+import csv
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from comparison_helpers import RETINANET, TINY_RTDETR, make_data, write_checkpoint, write_config
+from mmengine.registry import init_default_scope
+from rich.console import Console
+
+from mmdet_vanilla.comparison import ComparisonError, Settings, compare
+from mmdet_vanilla.comparison.accuracy import Evaluation
+from mmdet_vanilla.comparison.columns import COLUMNS
+from mmdet_vanilla.comparison.dataset import find_split
+from mmdet_vanilla.comparison.plots import pareto_front
+from mmdet_vanilla.utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = dict(rounds=2, warmup=0, batches=(1, 2), batch_rounds=1, resamples=50, threads=1)
+SCRIPT = "<script>throw 'run'</script>"
+
+
+def console():
+    return Console(file=open('/dev/null', 'w'))
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A comparison of a detector with NMS, one without, and one that cannot run."""
+    init_default_scope('mmdet')
+    root = tmp_path_factory.mktemp('comparison')
+    data = make_data(root / 'data', classes=('a', 'b', 'c', SCRIPT))
+    (data / 'test' / '3.png').write_bytes(b'broken')
+    specs = []
+    for name, model in (('rtdetr', TINY_RTDETR), ('retinanet', RETINANET)):
+        config = write_config(root, name, model)
+        weights = write_checkpoint(root / f'{name}.pth', model, ('a', 'b', 'c', SCRIPT))
+        specs.append(f'{config}::{weights}')
+    broken = dict(TINY_RTDETR, neck=dict(TINY_RTDETR['neck'], out_channels=48))
+    specs.append(str(write_config(root, 'broken', broken)))
+    settings = Settings(out=root / 'out', data=str(data), **QUICK)
+    report = compare(specs, settings, 'the command', console=console())
+    return root, specs, settings, report
+
+
+def test_rows(folder):
+    root, specs, settings, report = folder
+    rtdetr, retinanet, broken = report['rows']
+    assert broken['status'] == 'failed' and broken['reason'] and broken['latency_ms'] is None
+    for row in (rtdetr, retinanet):
+        assert row['status'] == 'ok'
+        assert row['parameters'] == row['parameters_training'] > row['parameters_fused'] > 0
+        assert row['macs'] > row['macs_fused'] > 0 and row['rounds'] == 2
+        assert row['peak_memory_bytes'] > row['import_memory_bytes'] > 0
+        assert row['startup_seconds'] > 0 and row['throughput_2'] > 0
+        assert 0 <= row['AP_low'] <= row['AP_high'] <= 1
+        total = row['preprocess_ms'] + row['network_ms'] + row['postprocess_ms']
+        assert total == pytest.approx(row['latency_ms'], rel=0.5)
+    assert report['unreadable_images'] == ['3.png']
+    assert any('3.png' in note for note in report['notes'])
+    [difference] = report['differences']
+    assert {difference['a'], difference['b']} == {'rtdetr', 'retinanet'}
+
+
+def test_metrics_are_pycocotools_of_the_stored_detections(folder):
+    root, specs, settings, report = folder
+    split = find_split(str(settings.out / 'data' / 'test.json'), images=str(root / 'data' / 'test'))
+    for row in report['rows'][:2]:
+        [file] = (settings.out / 'items').glob(f'{row["name"]}-*.detections.json')
+        stats = Evaluation(split, json.loads(file.read_text())).stats
+        assert all(row[key] == stats[key] for key in ('AP', 'AP50', 'AP75', 'AP_small', 'AP_large'))
+
+
+def test_files(folder):
+    root, specs, settings, report = folder
+    out = settings.out
+    assert json.loads((out / 'compare.json').read_text()) == json.loads(json.dumps(report))
+    with open(out / 'compare.csv') as file:
+        table = list(csv.DictReader(file))
+    for row, line in zip(report['rows'], table):
+        for key, text in line.items():
+            value = row[key]
+            assert text == ('' if value is None else str(value))
+    assert set(c.key for c in COLUMNS) <= set(table[0])
+    text = (out / 'compare.md').read_text()
+    assert 'rtdetr' in text and 'the command' in text and 'Failed' in text
+    for name in ('ap_latency', 'latency', 'costs', 'precision_recall', 'per_class'):
+        assert (out / 'plots' / f'{name}.png').stat().st_size > 5000
+        assert '<svg' in (out / 'plots' / f'{name}.svg').read_text()
+
+
+def test_documentation_names_every_column():
+    text = (ROOT / 'docs' / 'compare.md').read_text()
+    assert [c.key for c in COLUMNS if f'`{c.key}`' not in text] == []
+
+
+def test_nothing_is_measured_again(folder):
+    root, specs, settings, report = folder
+    with pytest.raises(ComparisonError, match='--resume continues it'):
+        compare(specs, settings, console=console())
+    files = [p for p in (settings.out / 'items').iterdir() if 'broken' not in p.name]
+    times = {p: p.stat().st_mtime_ns for p in files}
+    again = compare(specs[:2], settings, resume=True, console=console())
+    assert all(p.stat().st_mtime_ns == t for p, t in times.items())
+    for old, new in zip(report['rows'], again['rows']):
+        assert {k: v for k, v in old.items()} == new
+    other = Settings(out=settings.out, data=settings.data, img_scale=64, **QUICK)
+    with pytest.raises(ComparisonError, match=r'img_scale None \(now 64\)'):
+        compare(specs[:2], other, resume=True, console=console())
+
+
+@pytest.fixture(scope='module')
+def browser():
+    """Chromium, driven by selenium."""
+    chromium, driver = (shutil.which(name) for name in ('chromium', 'chromedriver'))
+    if not (chromium and driver):
+        pytest.skip('no chromium and chromedriver (Debian: chromium, chromium-driver)')
+    if importlib.util.find_spec('selenium') is None:
+        pytest.skip('no selenium (requirements/tests.txt)')
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    with tempfile.TemporaryDirectory() as profile:
+        options = webdriver.ChromeOptions()
+        options.binary_location = chromium
+        for name in ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run'):
+            options.add_argument(f'--{name}')
+        for name in ('background-networking', 'component-update', 'sync', 'dev-shm-usage'):
+            options.add_argument(f'--disable-{name}')
+        options.add_argument(f'--user-data-dir={profile}')
+        options.set_capability('goog:loggingPrefs', dict(browser='ALL', performance='ALL'))
+        browser = webdriver.Chrome(options=options, service=Service(driver))
+        yield browser
+        browser.quit()
+
+
+def test_page_in_a_browser(folder, browser):
+    root, specs, settings, report = folder
+    page = settings.out / 'index.html'
+    assert page.stat().st_size < 15e6
+    browser.get(page.as_uri())
+    assert browser.get_log('browser') == []  # no error of a script, nothing blocked
+
+    requested = []
+    for entry in browser.get_log('performance'):
+        message = json.loads(entry['message'])['message']
+        if message['method'] == 'Network.requestWillBeSent':
+            requested.append(message['params']['request']['url'])
+    assert [u for u in requested if not u.startswith(('file:', 'data:'))] == []
+    assert len([u for u in requested if u.startswith('file:')]) == 1  # the page itself
+
+    def column(key):
+        script = """
+            const index = [...document.querySelectorAll('#results th')]
+                .findIndex((cell) => cell.dataset.key === arguments[0]);
+            return [...document.querySelectorAll('#results tbody tr')]
+                .map((row) => row.cells[index].dataset.value);"""
+        return browser.execute_script(script, key)
+
+    names = column('name')
+    for key in ('latency_ms', 'AP', 'parameters', 'peak_memory_bytes'):
+        by_name = dict(zip(column('name'), column(key)))
+        for row in report['rows']:
+            value = row[key]
+            assert by_name[row['name']] == ('' if value is None else str(value))
+    heading = browser.find_element('css selector', '#results th[data-key=latency_ms]')
+    for order in (1, -1):
+        heading.click()
+        known = [float(value) for value in column('latency_ms') if value]
+        assert known == sorted(known, key=lambda value: order * value)
+        assert column('latency_ms')[-1] == ''  # what failed stays at the end
+    assert sorted(column('name')) == sorted(names)
+    assert len(browser.find_elements('css selector', '.plots svg')) == 5
+    browser.execute_async_script(
+        'const end = arguments[0], images = [...document.images];'
+        'images.forEach((image) => { image.loading = "eager"; });'
+        'Promise.all(images.map((image) => image.decode())).then(() => end())'
+    )
+    widths = browser.execute_script('return [...document.images].map((i) => i.naturalWidth)')
+    assert len(widths) > 6 and min(widths) > 100
+    # A name is text, whatever it looks like, and every name in the page is unique.
+    assert SCRIPT in browser.find_element('css selector', '#plot-per_class svg').text
+    ids = browser.execute_script("return [...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert len(ids) == len(set(ids))
+    assert browser.get_log('browser') == []
+
+
+def test_a_page_refers_to_nothing_outside(folder):
+    text = (folder[2].out / 'index.html').read_text()
+    links = re.findall(r'(?:src|href)="([^"]{0,40})', text)
+    assert links and all(link.startswith(('data:', '#')) for link in links)
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(rounds=0), '--rounds 0: expected 1 or more'),
+        (dict(batches=(0,)), '--batches'),
+        (dict(img_scale=8), '--img-scale 8'),
+        (dict(image='missing.jpg'), 'no image at missing.jpg'),
+    ],
+)
+def test_settings(tmp_path, changes, message):
+    with pytest.raises(ComparisonError, match=message):
+        Settings(out=tmp_path, **changes)
+
+
+def test_wrong_weights_and_classes_are_said_before_anything_runs(tmp_path):
+    config = write_config(tmp_path, 'x', TINY_RTDETR)
+    data = make_data(tmp_path / 'data', classes=('a', 'b', 'c'))
+    right = write_checkpoint(tmp_path / 'right.pth', TINY_RTDETR)
+    wrong = write_checkpoint(tmp_path / 'wrong.pth', RETINANET)
+    (tmp_path / 'file').touch()
+    for specs, settings, message in (
+        ([f'{config}::{wrong}'], dict(), 'does not belong to this RTDETR'),
+        ([f'{config}::{right}'], dict(data=str(data)), 'has 4 classes .* has 3'),
+        ([str(config)], dict(out=tmp_path / 'file' / 'out'), 'cannot write to'),
+        ([str(config)], dict(data=str(tmp_path / 'no')), 'no data at'),
+    ):
+        settings = Settings(**{'out': tmp_path / 'out', **settings})
+        with pytest.raises(UserError, match=message):
+            compare(specs, settings, console=console())
+        assert not list((tmp_path / 'out').glob('compare.*'))
+        shutil.rmtree(tmp_path / 'out', ignore_errors=True)
+
+
+def test_tool_says_errors_in_one_line(tmp_path):
+    tool = [sys.executable, str(ROOT / 'tools' / 'compare.py')]
+    result = subprocess.run(
+        [*tool, 'mmdet::retinanet/retinanet_r50_fpn_coco.py'],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith('error: mmdet has no config')
+
+
+def test_pareto_front():
+    points = [(3, 0.5), (1, 0.2), (2, 0.2), (2, 0.4), (4, 0.5), (5, 0.45)]
+    assert pareto_front(points) == [1, 3, 0]
+    rng = np.random.default_rng(0)
+    points = [tuple(p) for p in rng.random((50, 2))]
+    front = pareto_front(points)
+    for i, (cost, gain) in enumerate(points):
+        beaten = any(c <= cost and g >= gain and (c, g) != (cost, gain) for c, g in points)
+        assert (i in front) != beaten

@@ -1,0 +1,134 @@
+"""Training before comparing: budgets, what is changed, and going on after an interruption."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from comparison_helpers import RETINANET, TINY_RTDETR, make_data, write_checkpoint, write_config
+from hypothesis import given
+from hypothesis import strategies as st
+from mmengine.config import Config
+
+from mmdet_vanilla.benchmark.training_race import divide_iterations
+from mmdet_vanilla.comparison import Budget, ComparisonError, parse_item
+from mmdet_vanilla.comparison.dataset import find_split
+from mmdet_vanilla.comparison.race import prepare
+from mmdet_vanilla.datasets import EndlessShuffleSampler
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    'text, seconds, iterations',
+    [('600it', None, 600), ('90s', 90, None), ('1.5min', 90, None), ('2h', 7200, None)],
+)
+def test_budgets(text, seconds, iterations):
+    assert Budget.parse(text) == Budget(seconds, iterations)
+
+
+@pytest.mark.parametrize('text', ['600', '0it', '1.5it', 'min', '-3min', '0s'])
+def test_what_is_no_budget(text):
+    with pytest.raises(ComparisonError, match='such as 600it'):
+        Budget.parse(text)
+
+
+@given(st.integers(1, 100_000), st.integers(1, 10_000))
+def test_iterations_are_divided_into_equal_epochs(iterations, natural):
+    epochs, steps = divide_iterations(iterations, natural)
+    assert epochs >= 1 and steps >= 1
+    assert abs(epochs * steps - iterations) <= max(1, 0.02 * iterations)
+
+
+@pytest.mark.parametrize('iterations, natural', [(60, 51), (600, 51), (12, 3), (1, 9), (1000, 7)])
+def test_round_numbers_of_iterations_are_met(iterations, natural):
+    epochs, steps = divide_iterations(iterations, natural)
+    assert epochs * steps == iterations
+
+
+@given(st.integers(1, 20), st.integers(1, 50), st.integers(0, 5))
+def test_endless_shuffles(size, num_samples, seed):
+    sampler = EndlessShuffleSampler(range(size), num_samples, seed)
+    drawn = []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        indices = list(sampler)
+        assert len(indices) == len(sampler) == num_samples and indices == list(sampler)
+        drawn += indices
+    counts = torch.bincount(torch.tensor(drawn), minlength=size)
+    assert counts.max() - counts.min() <= 1
+
+
+@pytest.fixture
+def splits(tmp_path):
+    data = make_data(tmp_path / 'data', classes=('x', 'y', 'z'))
+    return {name: find_split(str(data), name) for name in ('train', 'val')}
+
+
+def test_prepared_configs_have_the_data_and_no_weights(tmp_path, splits):
+    item = parse_item(str(write_config(tmp_path, 'retinanet', RETINANET)))
+    entrant, changes = prepare(item, splits, tmp_path / 'race')
+    cfg = Config.fromfile(entrant.config)
+    assert cfg.model.bbox_head.num_classes == 3
+    assert cfg.model.backbone.init_cfg is None and cfg.model.backbone.frozen_stages == -1
+    assert any('Pretrained removed' in change for change in changes)
+    assert cfg.train_dataloader.dataset.ann_file == str(splits['train'].ann_file)
+    assert tuple(cfg.val_dataloader.dataset.metainfo.classes) == ('x', 'y', 'z')
+    assert cfg.val_evaluator.ann_file == str(splits['val'].ann_file)
+    entrant, changes = prepare(item, splits, tmp_path / 'race', keep_init=True)
+    assert Config.fromfile(entrant.config).model.backbone.init_cfg.type == 'Pretrained'
+    assert not changes
+
+
+def test_what_cannot_be_trained(tmp_path, splits):
+    weights = write_checkpoint(tmp_path / 'w.pth', TINY_RTDETR)
+    config = write_config(tmp_path, 'x', TINY_RTDETR)
+    with pytest.raises(ComparisonError, match='leave the checkpoint out'):
+        prepare(parse_item(f'{config}::{weights}'), splits, tmp_path)
+    (tmp_path / 'x.onnx').touch()
+    with pytest.raises(ComparisonError, match='exported files cannot be trained'):
+        prepare(parse_item(str(tmp_path / 'x.onnx')), splits, tmp_path)
+
+
+@pytest.mark.slow
+def test_an_interrupted_race_gives_the_same_table(tmp_path):
+    data = make_data(tmp_path / 'data')
+    configs = [
+        write_config(tmp_path, name, model)
+        for name, model in (('rtdetr', TINY_RTDETR), ('retinanet', RETINANET))
+    ]
+    # As tools/compare.py prints and users type it.
+    command = [sys.executable, str(ROOT / 'tools' / 'compare.py'), *map(str, configs)]
+    command += ['--data', str(data), '--train', '24it', '--rounds', '1', '--warmup', '0']
+    command += ['--batches', '1', '--threads', '1']
+    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+    subprocess.run([*command, '--out', str(whole)], check=True, timeout=280)
+    process = subprocess.Popen([*command, '--out', str(parts)], start_new_session=True)
+    deadline = time.monotonic() + 200
+    while not list(parts.glob('train/retinanet*/epoch_*.pth')):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    kill_group(process)
+    resumed = subprocess.run([*command, '--out', str(parts), '--resume'], timeout=280)
+    assert resumed.returncode == 0
+    keys = ['status', 'AP', 'AP50', 'AP75', 'AR', 'AP_low', 'AP_high', 'train_iterations', 'AP:a']
+    tables = []
+    for out in (whole, parts):
+        with open(out / 'compare.csv') as file:
+            tables.append([[row[key] for key in keys] for row in csv.DictReader(file)])
+    assert tables[0] == tables[1] and tables[0][0][0] == 'ok'
+    curves = [json.loads((out / 'compare.json').read_text())['training'] for out in (whole, parts)]
+    assert curves[0] == curves[1]
+
+
+def kill_group(process):
+    """Ends the comparison and what it has started, as a machine that is switched off."""
+    import os
+
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
