@@ -52,6 +52,7 @@ COLUMNS = (
     Column('weights', 'random, checkpoint, trained (by --train) or exported'),
     Column('status', 'ok, or failed'),
     Column('reason', 'why something failed or is empty'),
+    Column('input', 'height x width of the network for the first image, pixels', 'input'),
     Column('input_height', 'of the network for the first image, pixels'),
     Column('input_width', 'of the network for the first image, pixels'),
     Column('parameters', 'of the measured form', 'params M', _mega, 'low'),
@@ -79,7 +80,13 @@ COLUMNS = (
         _ms,
     ),
     Column('rounds', 'timed calls with one image'),
-    Column('peak_memory_bytes', 'peak of a process of its own', 'peak MB', _mega, 'low'),
+    Column(
+        'peak_memory_bytes',
+        'peak of a process of its own while it detects',
+        'peak MB',
+        _mega,
+        'low',
+    ),
     Column('import_memory_bytes', 'of which resident before the model was built'),
     Column(
         'startup_seconds', 'from starting Python to the first detections', 'start s', _rate, 'low'

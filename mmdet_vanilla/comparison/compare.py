@@ -407,6 +407,7 @@ class Comparison:
             form=form,
             weights=self.weights[item.name],
             status='failed' if state.error else 'ok',
+            input=f'{height}x{width}' if height else None,
             input_height=height,
             input_width=width,
             parameters=profile.get(f'parameters{suffix}'),

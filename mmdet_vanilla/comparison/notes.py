@@ -89,7 +89,8 @@ def _memory(device: str) -> str:
     )
     return (
         'Memory and start-up: of a process of its own per detector, which detects on one image '
-        f'three times. Memory is {peak}.'
+        f'three times. Memory is {peak}, while it detects. Start-up: from starting Python to the '
+        'first detections, fusing included.'
     )
 
 

@@ -234,7 +234,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
         figure = Figure(figsize=(width, height), layout='constrained')
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        axes.grid(alpha=1, zorder=-1)
+        axes.grid(alpha=1, zorder=-1, which='both')
         axes.set_axisbelow(True)
     return figure, axes
 
@@ -259,6 +259,11 @@ def _bubbles(axes: Axes, rows: Sequence[dict], x: str, y: str, scale: float = 1.
                 arrowprops=dict(arrowstyle='-', color='#999999', linewidth=0.6),
             )
         )
+    # Real-time detectors beside large ones would all lie in one corner.
+    for values, set_scale in ((x, axes.set_xscale), (y, axes.set_yscale)):
+        found = [row[values] for row in rows]
+        if values != 'AP' and max(found) > 8 * min(found):
+            set_scale('log')
     _keep_apart(axes.figure, labels)
 
 

@@ -32,3 +32,16 @@ def host_memory() -> HostMemory | None:
         return HostMemory(*(int(fields[name].split()[0]) * 1024 for name in ('VmRSS', 'VmHWM')))
     except (OSError, KeyError, ValueError):
         return None
+
+
+def reset_peak() -> bool:
+    """Makes the peak of :func:`host_memory` begin anew at what is resident now.
+
+    Returns:
+        Whether the system could do so (Linux, with the right to write ``/proc/self/clear_refs``).
+    """
+    try:
+        Path('/proc/self/clear_refs').write_text('5')
+    except OSError:
+        return False
+    return True

@@ -1,5 +1,7 @@
 """Counts against the published ones, and against a count by hand."""
 
+import copy
+
 import pytest
 import torch
 from comparison_helpers import RETINANET, TINY_RTDETR
@@ -29,7 +31,7 @@ def test_parameters_of_rtdetr(name, mega):
 
 def test_macs_of_retinanet_by_hand():
     """Every convolution is k * k * in * out * pixels."""
-    cfg = dict(RETINANET)
+    cfg = copy.deepcopy(RETINANET)
     remove_pretrained(cfg)
     model = MODELS.build(cfg).eval()
     expected = 0
@@ -51,7 +53,7 @@ def test_macs_of_retinanet_by_hand():
 
 @pytest.mark.parametrize('model_cfg', [TINY_RTDETR, RETINANET], ids=['rtdetr', 'retinanet'])
 def test_fused_form_computes_the_same_with_fewer_parameters(model_cfg):
-    cfg = dict(model_cfg)
+    cfg = copy.deepcopy(model_cfg)
     remove_pretrained(cfg)
     model = stand_in_weights(MODELS.build(cfg)).eval()
     image = torch.rand(1, 3, 96, 128)
@@ -83,7 +85,7 @@ def test_a_form_that_computes_something_else_is_none():
 
 
 def test_remove_pretrained_says_what_it_changed():
-    cfg = Config(dict(model=RETINANET)).model
+    cfg = Config(dict(model=copy.deepcopy(RETINANET))).model
     changes = remove_pretrained(cfg, unfreeze=True)
     assert cfg.backbone.init_cfg is None
     assert (cfg.backbone.frozen_stages, cfg.backbone.norm_eval) == (-1, False)
