@@ -58,7 +58,7 @@ def test_rows(folder):
     for row in (rtdetr, retinanet):
         assert row['status'] == 'ok'
         assert row['parameters'] == row['parameters_training'] > row['parameters_fused'] > 0
-        assert row['macs'] > row['macs_fused'] > 0 and row['rounds'] == 2
+        assert row['macs'] >= row['macs_fused'] > 0 and row['rounds'] == 2
         assert row['peak_memory_bytes'] > row['import_memory_bytes'] > 0
         assert row['startup_seconds'] > 0 and row['throughput_2'] > 0
         assert 0 <= row['AP_low'] <= row['AP_high'] <= 1
@@ -146,14 +146,15 @@ def test_page_in_a_browser(folder, browser):
     root, specs, settings, report = folder
     page = settings.out / 'index.html'
     assert page.stat().st_size < 15e6
-    browser.get_log('performance')  # of the browser's own first page
     browser.get(page.as_uri())
     assert browser.get_log('browser') == []  # no error of a script, nothing blocked
 
     requested = []
     for entry in browser.get_log('performance'):
         message = json.loads(entry['message'])['message']
-        if message['method'] == 'Network.requestWillBeSent':
+        sent = message['method'] == 'Network.requestWillBeSent'
+        # The browser's own first page has requests too.
+        if sent and message['params']['documentURL'] == page.as_uri():
             requested.append(message['params']['request']['url'])
     assert [u for u in requested if not u.startswith(('file:', 'data:'))] == []
     assert len([u for u in requested if u.startswith('file:')]) == 1  # the page itself
