@@ -228,9 +228,9 @@ def _compete(
         epoch_budget = steps
     if result['seed'] is not None:
         cfg.randomness = dict(seed=result['seed'])
-        cfg.train_dataloader.persistent_workers = False
-        hooks = cfg.get('custom_hooks') or []
-        cfg.custom_hooks = [*hooks, dict(type='ReseedHook', seed=result['seed'])]
+        # In configs of others, what resuming exactly takes.
+        cfg.default_hooks.setdefault('exact_resume', dict(type='ExactResumeHook'))
+        cfg.default_hooks.checkpoint.type = 'AtomicCheckpointHook'
     rescale_schedule(cfg, epochs)
     cfg.train_cfg.val_interval = max(1, epochs // num_validations)
     cfg.default_hooks.checkpoint.interval = max(1, epochs // 10)

@@ -10,7 +10,6 @@ from .exact_resume_hook import ExactResumeHook
 from .host_memory_hook import HostMemoryHook
 from .invalid_loss_hook import InvalidLossHook
 from .left_out_images_hook import LeftOutImagesHook
-from .reseed_hook import ReseedHook
 from .results_hook import ResultsHook
 from .switch_to_deploy_hook import SwitchToDeployHook
 
@@ -27,7 +26,6 @@ __all__ = [
     'HostMemoryHook',
     'InvalidLossHook',
     'LeftOutImagesHook',
-    'ReseedHook',
     'ResultsHook',
     'SwitchToDeployHook',
 ]
