@@ -167,7 +167,12 @@ def _coco_files(root: str, folders: Iterable[str]) -> dict[str, str]:
     for split, paths in named.items():
         # Beside the boxes, COCO has captions and key points of the same images.
         instances = [path for path in paths if os.path.basename(path).startswith('instances')]
-        candidates = [path for path in (instances or paths) if _holds_boxes(path)]
+        paths = instances or paths
+        # COCO's test images come without annotations; a damaged file is named when it is read.
+        most_missing = 0 if split == 'test' else 1
+        candidates = [path for path in paths if _missing_parts(path) <= most_missing]
+        if not candidates and len(paths) == 1 and 'train' in by_split:
+            candidates = paths
         if len(candidates) > 1:
             raise AnnotationError(
                 f'several files in {root} could be the {split} annotations: '
@@ -179,8 +184,8 @@ def _coco_files(root: str, folders: Iterable[str]) -> dict[str, str]:
     return chosen
 
 
-def _holds_boxes(path: str) -> bool:
-    """Whether a file has the three parts of COCO's format; a damaged one may."""
+def _missing_parts(path: str) -> int:
+    """How many of the three parts of COCO's format a file does not mention."""
     words = {b'"images"', b'"annotations"', b'"categories"'}
     tail = b''
     with open(path, 'rb') as file:
@@ -188,7 +193,7 @@ def _holds_boxes(path: str) -> bool:
             block = tail + block
             words = {word for word in words if word not in block}
             tail = block[-20:]
-    return len(words) <= 1
+    return len(words)
 
 
 def _coco(

@@ -28,6 +28,8 @@ def repair(split: Split) -> Split:
     Returns:
         What can be used of it. Where ``problems.fatal``, nothing is.
     """
+    if not split.file_names:  # all were malformed, which is recorded already
+        return split
     kept_images, sizes = _usable_images(split)
     if not kept_images.any():
         split.problems.add('no-image', split.path(0), len(kept_images))
