@@ -17,19 +17,23 @@ from .preflight import PreflightError, iter_datasets
 _MODES = ('train', 'val', 'test')
 
 
-def add_data_arguments(parser: argparse.ArgumentParser, modes: tuple[str, ...] = _MODES) -> None:
+def add_data_arguments(
+    parser: argparse.ArgumentParser, modes: tuple[str, ...] = _MODES, with_data: bool = True
+) -> None:
     """Adds the options that name a data set.
 
     Args:
         parser: Of a tool.
         modes: Splits that the tool uses.
+        with_data: Whether to add ``--data`` itself.
     """
     group = parser.add_argument_group(
         'data', 'your own data instead of those of the config (docs/data.md)'
     )
-    group.add_argument(
-        '--data', metavar='PATH', help='folder with COCO json, Pascal VOC XML or YOLO txt'
-    )
+    if with_data:
+        group.add_argument(
+            '--data', metavar='PATH', help='folder with COCO json, Pascal VOC XML or YOLO txt'
+        )
     for mode in modes:
         group.add_argument(
             f'--{mode}-ann', metavar='FILE', help=f'COCO file of the {mode} split, in PATH'
