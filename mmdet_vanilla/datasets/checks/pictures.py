@@ -72,6 +72,7 @@ def _plot_classes(axes: Axes, splits: dict[str, Split]) -> None:
     axes.set_yticklabels(labels, fontsize=7)
     axes.invert_yaxis()
     axes.set_xscale('symlog')
+    axes.set_xlim(left=0)
     more = '' if len(shown) == len(names) else f' (the rarest {len(shown)} of {len(names)})'
     axes.set_title(f'boxes per class{more}')
     axes.legend()
