@@ -14,10 +14,10 @@ model = dict(
         embed_dims=128,
         feedforward_channels=256,
         num_decoder_layers=3,
-        num_queries=200,
+        num_queries=150,
         num_denoising=100,
     ),
-    test_cfg=dict(max_per_img=200),
+    test_cfg=dict(max_per_img=150),
 )
 # There are 42 tiles.
 max_epochs = 200

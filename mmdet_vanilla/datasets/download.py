@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped, are checked, and cannot write outside of their folder."""
+"""Downloads that continue where they stopped, are checked, and stay inside of their folder."""
 
 from __future__ import annotations
 
