@@ -21,6 +21,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from mmdet_vanilla.utils.checkpoint import restrict_mmengine_loading
 from mmdet_vanilla.utils.errors import UserError
 from mmdet_vanilla.utils.preflight import check_data_files, load_config
 from mmdet_vanilla.utils.rescale_schedule import rescale_schedule
@@ -310,6 +311,7 @@ def _write(out_dir: Path, name: str, result: dict) -> None:
 
 
 def _calibrate(config: str, options: str, work_dir: str) -> None:
+    restrict_mmengine_loading()
     cfg = Entrant('', config, json.loads(options)).load()
     print(json.dumps(calibrate(cfg, Path(work_dir))))
 

@@ -196,7 +196,10 @@ def restrict_mmengine_loading(trust_pickle: bool = False) -> None:
     """
 
     def load(filename: str, map_location: Any = None, **kwargs: Any) -> dict:
-        return fetch_checkpoint(filename, trust_pickle)
+        checkpoint = fetch_checkpoint(filename, trust_pickle)
+        if not trust_pickle and isinstance(checkpoint.get('meta'), dict):
+            checkpoint['meta'].pop('config', None)  # mmengine would run this text when resuming
+        return checkpoint
 
     def refuse(filename: str, map_location: Any = None) -> dict:
         raise UnsafeCheckpointError(
