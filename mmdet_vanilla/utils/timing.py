@@ -9,9 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 
+from .host_memory import host_memory
+
+Run = Callable[[], object]
+
 
 def time_interleaved(
-    functions: Mapping[str, Callable[[], object]], rounds: int = 10, warmup: int = 2
+    functions: Mapping[str, Run], rounds: int = 10, warmup: int = 2
 ) -> dict[str, list[float]]:
     """Times functions in turn, A B C A B C ..., so that a slow moment hits all alike.
 
@@ -33,31 +37,37 @@ def time_interleaved(
     return seconds
 
 
-def _measure(connection, build: Callable[[], Callable[[], object]]) -> None:
+def _measure(connection, build: Callable[[], Run], calls: int) -> None:
     function = build()
     before = _peak_rss()
-    function()
+    for _ in range(calls):
+        function()
     connection.send((before, _peak_rss()))
     connection.close()
 
 
 def _peak_rss() -> int:
+    memory = host_memory()
+    if memory is not None:
+        # Not the maximum of getrusage: on Linux a process begins with that of its parent.
+        return memory.peak
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == 'darwin' else peak * 1024
 
 
-def peak_memory(build: Callable[[], Callable[[], object]]) -> tuple[int, int]:
-    """Peak resident memory of a fresh process before and after one call.
+def peak_memory(build: Callable[[], Run], calls: int = 1) -> tuple[int, int]:
+    """Peak resident memory of a fresh process before and after some calls.
 
     Args:
         build: Importable function that prepares and returns the function to call.
+        calls: Calls; a training step has all its memory, with the optimizer's, in the second one.
 
     Returns:
-        Bytes when prepared, and bytes after the call.
+        Bytes when prepared, and bytes after the calls.
     """
     context = multiprocessing.get_context('spawn')
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(sender, build))
+    process = context.Process(target=_measure, args=(sender, build, calls))
     process.start()
     sender.close()
     try:

@@ -1,0 +1,135 @@
+"""Speed and memory, ours beside others', in one run.
+
+Example:
+    python tools/benchmark.py inference configs/rtdetr_r18vd_coco.py --runtimes fused transformers
+    python tools/benchmark.py training configs/rtdetr_r18vd_coco.py --batch 2 --objects 7 --memory
+    python tools/benchmark.py profile configs/rtdetr_r18vd_coco.py --training
+"""
+
+import argparse
+from pathlib import Path
+
+import mmdet_vanilla  # noqa: F401
+from mmdet_vanilla.benchmark import cases, measure, profiling, report
+from mmdet_vanilla.benchmark.machine import Machine, measure_machine
+from mmdet_vanilla.benchmark.peers import has_peer
+from mmdet_vanilla.utils.cli import run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest='command', required=True)
+
+    def add(function, help: str, config: bool = True) -> argparse.ArgumentParser:
+        command = commands.add_parser(function.__name__, help=help)
+        command.set_defaults(function=function)
+        if config:
+            command.add_argument('config', help='path of the config')
+        command.add_argument('--json', type=Path, help='file to write the figures to')
+        return command
+
+    def add_sizes(command: argparse.ArgumentParser, batch: int) -> None:
+        command.add_argument('--batch', type=int, nargs='+', default=[batch], help='images at once')
+        command.add_argument('--size', type=int, nargs='+', default=[640], help='side of an image')
+        command.add_argument('--rounds', type=int, default=10, help='timed calls of each')
+        command.add_argument('--memory', action='store_true', help='measure peak memory as well')
+
+    command = add(inference, 'forward passes in several runtimes')
+    add_sizes(command, batch=1)
+    command.add_argument('--runtimes', nargs='+', choices=cases.RUNTIMES, help='by default all')
+    command.add_argument('--backbone', action='store_true', help='the backbone alone')
+
+    command = add(training, 'training steps')
+    add_sizes(command, batch=2)
+    command.add_argument('--objects', type=int, nargs='+', default=[7], help='objects of an image')
+    command.add_argument('--implementations', nargs='+', choices=cases.IMPLEMENTATIONS)
+
+    command = add(profile, 'where the time goes, by part')
+    command.add_argument('--training', action='store_true', help='of a training step')
+    command.add_argument('--channels-last', action='store_true')
+    command.add_argument('--batch', type=int, default=1)
+    command.add_argument('--objects', type=int, default=7, help='objects of an image, in training')
+    command.add_argument('--size', type=int, default=640, help='side of an image')
+    command.add_argument('--rounds', type=int, default=5)
+    return parser.parse_args()
+
+
+def inference(args: argparse.Namespace, machine: Machine) -> list[report.Result]:
+    """Prints a table for every size and batch."""
+    runtimes = args.runtimes or cases.RUNTIMES
+    if args.backbone or not has_peer(args.config):
+        runtimes = [runtime for runtime in runtimes if runtime != cases.TRANSFORMERS]
+    everything = []
+    for size in args.size:
+        for batch in args.batch:
+            of_runtime = {
+                runtime: cases.Inference(args.config, runtime, batch, size, args.backbone)
+                for runtime in runtimes
+            }
+            results = measure.measure(of_runtime, args.rounds, memory=args.memory)
+            gflop = measure.count_gflop(next(iter(of_runtime.values())))
+            for result in results:
+                result.gflop = gflop
+            part = 'backbone' if args.backbone else 'detector'
+            print(f'\n{args.config}, {part}, batch {batch}, {size}x{size}\n')
+            print(report.results_table(results, machine, cases.TRANSFORMERS))
+            everything += _named(results, batch=batch, size=size)
+    return everything
+
+
+def training(args: argparse.Namespace, machine: Machine) -> list[report.Result]:
+    """Prints a table for every batch and number of objects."""
+    implementations = args.implementations or cases.IMPLEMENTATIONS
+    if not has_peer(args.config):
+        implementations = [name for name in implementations if name != cases.TRANSFORMERS]
+    everything = []
+    for size in args.size:
+        for batch in args.batch:
+            for objects in args.objects:
+                of_name = {
+                    name: cases.TrainingStep(args.config, name, batch, objects, size)
+                    for name in implementations
+                }
+                results = measure.measure(of_name, args.rounds, warmup=1, memory=args.memory)
+                print(f'\n{args.config}, batch {batch}, {objects} objects, {size}x{size}\n')
+                print(report.results_table(results, machine, cases.TRANSFORMERS))
+                everything += _named(results, batch=batch, size=size, objects=objects)
+    return everything
+
+
+def profile(args: argparse.Namespace, machine: Machine) -> dict:
+    """Prints the parts of a forward pass or a training step."""
+    if args.training:
+        name = 'ours, channels-last' if args.channels_last else 'ours'
+        case = cases.TrainingStep(args.config, name, args.batch, args.objects, args.size)
+        model = case.model()
+        parts = profiling.profile_training(model, *case.batch_of(model), args.rounds)
+    else:
+        name = 'fused, channels-last' if args.channels_last else 'fused'
+        case = cases.Inference(args.config, name, args.batch, args.size)
+        network, images = case.prepare()
+        parts = profiling.profile_inference(network, images, args.rounds)
+    print(f'\n{args.config}, {name}, batch {args.batch}, {args.size}x{args.size}\n')
+    rows = [(part, f'{ms:.1f}', f'{s:.3f}') for part, ms, s in profiling.shares(parts)]
+    print(report.markdown(['part', 'mean ms', 'share'], rows))
+    return parts
+
+
+def _named(results: list[report.Result], **settings: int) -> list[report.Result]:
+    suffix = ', '.join(f'{name} {value}' for name, value in settings.items())
+    for result in results:
+        result.name = f'{result.name}, {suffix}'
+    return results
+
+
+def main() -> None:
+    args = parse_args()
+    machine = measure_machine()
+    print(machine)
+    results = args.function(args, machine)
+    if args.json:
+        report.write_json(args.json, machine, results)
+
+
+if __name__ == '__main__':
+    run(main)
