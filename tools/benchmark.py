@@ -4,27 +4,28 @@ Example:
     python tools/benchmark.py inference configs/rtdetr_r18vd_coco.py --runtimes fused transformers
     python tools/benchmark.py training configs/rtdetr_r18vd_coco.py --batch 2 --objects 7 --memory
     python tools/benchmark.py profile configs/rtdetr_r18vd_coco.py --training
+    python tools/benchmark.py growth configs/rtdetr_r18vd_coco.py --axes side batch --plot out.png
 """
 
 import argparse
 from pathlib import Path
 
 import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.benchmark import cases, measure, profiling, report
+from mmdet_vanilla.benchmark import cases, measure, profiling, report, scaling, surroundings
 from mmdet_vanilla.benchmark.machine import Machine, measure_machine
 from mmdet_vanilla.benchmark.peers import has_peer
-from mmdet_vanilla.utils.cli import run
+from mmdet_vanilla.utils.cli import add_cfg_options, run
+from mmdet_vanilla.utils.preflight import check_data_files, load_config
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest='command', required=True)
 
-    def add(function, help: str, config: bool = True) -> argparse.ArgumentParser:
+    def add(function, help: str) -> argparse.ArgumentParser:
         command = commands.add_parser(function.__name__, help=help)
         command.set_defaults(function=function)
-        if config:
-            command.add_argument('config', help='path of the config')
+        command.add_argument('config', help='path of the config')
         command.add_argument('--json', type=Path, help='file to write the figures to')
         return command
 
@@ -51,6 +52,21 @@ def parse_args() -> argparse.Namespace:
     command.add_argument('--objects', type=int, default=7, help='objects of an image, in training')
     command.add_argument('--size', type=int, default=640, help='side of an image')
     command.add_argument('--rounds', type=int, default=5)
+
+    command = add(start, 'seconds to import and to the first detection')
+    command.add_argument('--rounds', type=int, default=3)
+
+    command = add(data, 'images per second of one worker')
+    command.add_argument('--images', type=int, default=50)
+    add_cfg_options(command)
+
+    command = add(growth, 'how the cost grows with one number at a time')
+    command.add_argument('--axes', nargs='+', choices=scaling.AXES, default=list(scaling.AXES))
+    command.add_argument(
+        '--values', type=int, nargs='+', default=[], help='in place of an axis own'
+    )
+    command.add_argument('--rounds', type=int, default=5)
+    command.add_argument('--plot', type=Path, help='picture to write')
     return parser.parse_args()
 
 
@@ -113,6 +129,46 @@ def profile(args: argparse.Namespace, machine: Machine) -> dict:
     rows = [(part, f'{ms:.1f}', f'{s:.3f}') for part, ms, s in profiling.shares(parts)]
     print(report.markdown(['part', 'mean ms', 'share'], rows))
     return parts
+
+
+def start(args: argparse.Namespace, machine: Machine) -> dict:
+    """Prints how long processes take to get ready."""
+    seconds = surroundings.start_seconds(args.config, args.rounds)
+    print()
+    print(report.markdown(['process', 'seconds'], [(k, f'{v:.2f}') for k, v in seconds.items()]))
+    return seconds
+
+
+def data(args: argparse.Namespace, machine: Machine) -> dict:
+    """Prints what reading and preparing images takes."""
+    cfg = load_config(args.config, args.cfg_options)
+    check_data_files(cfg, ('train', 'test'))
+    results, rows = {}, []
+    for mode in ('train', 'test'):
+        seconds = surroundings.pipeline_seconds(cfg, mode, args.images)
+        results[mode] = seconds
+        rate = 1 / seconds['pipeline']
+        rows.append([mode, f'{rate:.0f}', *(f'{value * 1e3:.1f}' for value in seconds.values())])
+    print()
+    print(report.markdown(['data', 'images/s', 'pipeline ms', 'preprocessor ms'], rows))
+    return results
+
+
+def growth(args: argparse.Namespace, machine: Machine) -> dict:
+    """Prints a table and draws a plot of every axis."""
+    results = {}
+    for name in args.axes:
+        results[name] = scaling.sweep(name, args.config, args.rounds, args.values)
+        result = results[name]
+        print(f'\n{scaling.AXES[name].label}\n')
+        rows = [['ms', *(f'{value:.0f}' for value in result['ms']), f'{result["ms_exponent"]:.2f}']]
+        if 'mb' in result:
+            values = (f'{value:.0f}' for value in result['mb'])
+            rows.append(['MB', *values, f'{result["mb_exponent"]:.2f}'])
+        print(report.markdown(['', *result['x'], 'exponent'], rows), flush=True)
+    if args.plot:
+        scaling.plot(results, args.plot)
+    return results
 
 
 def _named(results: list[report.Result], **settings: int) -> list[report.Result]:

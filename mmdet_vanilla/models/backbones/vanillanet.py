@@ -23,6 +23,7 @@ from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
 from mmdet_vanilla.utils.weights import select_vanillanet_backbone
 
 from ..layers.conv_pair import ConvPair, check_fusible
+from ..layers.deferred import Deferred
 from ..layers.reparam import Reparameterizable, StateDict, fold_bn
 
 
@@ -73,9 +74,13 @@ class SeriesActivation(Reparameterizable):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        bias = self.bias if self.deploy else None
-        x = F.conv2d(F.relu(x), self.weight, bias, padding=self.act_num, groups=self.channels)
+        x = self.convolve(x)
         return x if self.deploy else self.bn(x)
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The same without the normalisation."""
+        bias = self.bias if self.deploy else None
+        return F.conv2d(F.relu(x), self.weight, bias, padding=self.act_num, groups=self.channels)
 
 
 class AdaptiveHalfPool2d(nn.Module):
@@ -156,17 +161,26 @@ class VanillaBlock(ConvPair):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H // stride, W // stride)."""
         if self.deploy:
-            x = self.conv(x)
-        elif self.is_merged:
-            x = self.merged(x)
+            return self.act(self.pool(self.conv(x)))
+        if self.is_merged:
+            conv, norm = self.merged
+            x = conv(x)
         else:
-            x = self.conv2(_leaky(self.conv1(x), self.act_learn))
-        return self.act(self.pool(x))
+            conv, norm = self.conv2
+            x = _convolve_twice(self.conv1, conv, self.act_learn, x)
+        (x,) = Deferred(lambda x: self.pool(norm(x)), [x], [norm]).then(self.act.convolve)
+        return self.act.bn(x)
 
 
 def _leaky(x: Tensor, act_learn: float) -> Tensor:
     # At slope 1 the leaky ReLU is the identity; skipping it saves a copy of the feature map.
     return x if act_learn == 1.0 else F.leaky_relu(x, act_learn)
+
+
+def _convolve_twice(first: nn.Sequential, second: nn.Module, act_learn: float, x: Tensor) -> Tensor:
+    """Convolution and normalisation, leaky ReLU, the second convolution."""
+    conv, norm = first
+    return Deferred(lambda x: _leaky(norm(x), act_learn), [conv(x)], [norm]).then(second)[0]
 
 
 def _arch(depth_2048: int, base: int = 512) -> dict:
@@ -557,7 +571,10 @@ class VanillaNet(BaseModule, ConvPair):
         elif self.is_merged:
             x = self.stem2(self.merged(x))
         else:
-            x = self.stem2(_leaky(self.stem1(x), self.act_learn))
+            conv, norm, act = self.stem2
+            x = _convolve_twice(self.stem1, conv, self.act_learn, x)
+            (x,) = Deferred(norm, [x], [norm]).then(act.convolve)
+            x = act.bn(x)
         outs = [x] if self.out_stem else []
         for i, block in enumerate(self.stages[: self.num_used]):
             if self.with_cp and self.training and x.requires_grad:

@@ -316,22 +316,29 @@ class RTDETRHead(BaseDenseHead):
         # Half precision is too coarse for positions.
         dtype = torch.promote_types(memory.dtype, torch.float32)
         anchors, valid = generate_anchors(spatial_shapes, dtype, memory.device)
-        tokens = self.enc_output(memory * valid.to(memory.dtype))
-        scores = self.enc_score_head(tokens)
+        memory = memory * valid.to(memory.dtype)
+        # Only selected tokens have a gradient, and are encoded once more for it below.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.training):
+            tokens = self.enc_output(memory)
+            scores = self.enc_score_head(tokens)
         num_queries = min(self.num_queries, tokens.shape[1])
         index = scores.amax(-1).topk(num_queries, dim=1).indices.unsqueeze(-1)
 
         def select(values: Tensor) -> Tensor:
             return values.gather(1, index.expand(-1, -1, values.shape[-1]))
 
-        selected = select(tokens)
+        if self.training:
+            selected = self.enc_output(select(memory))
+            selected_scores = self.enc_score_head(selected)
+        else:
+            selected, selected_scores = select(tokens), select(scores)
         anchors = select(anchors.expand(memory.shape[0], -1, -1))
         reference = self.enc_bbox_head(selected) + anchors
         if self.learnt_init_query:
             query = self.tgt_embed.weight[:num_queries].expand(memory.shape[0], -1, -1)
         else:
             query = selected.detach()
-        return query, reference.detach(), select(scores), reference.sigmoid()
+        return query, reference.detach(), selected_scores, reference.sigmoid()
 
     def loss(self, x: Sequence[Tensor], batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Predicts and computes the losses.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from mmcv.cnn import build_activation_layer, build_norm_layer
 from torch import Tensor, nn
 
+from .deferred import Deferred
 from .reparam import Reparameterizable, StateDict, fold_bn
 
 
@@ -56,8 +58,16 @@ class ConvNormAct(Reparameterizable):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, ceil(H / stride), ceil(W / stride))."""
-        x = self.conv(x)
+        if self.training and not self.deploy:
+            return self.defer(self.conv(x)).value()
+        return self._finish(self.conv(x))
+
+    def _finish(self, x: Tensor) -> Tensor:
         return self.act(x if self.deploy else self.norm(x))
+
+    def defer(self, x: Tensor) -> Deferred:
+        """What is left to do with the convolution's output, of the training form."""
+        return Deferred(self._finish, [x], [self.norm])
 
 
 class RepVGGBlock(Reparameterizable):
@@ -106,6 +116,12 @@ class RepVGGBlock(Reparameterizable):
         """(N, C, H, W) -> (N, C, H, W)."""
         return self.act(self.conv(x) if self.deploy else self.conv1(x) + self.conv2(x))
 
+    def defer(self, x: Deferred) -> Deferred:
+        """The same in the training form, without keeping input and output."""
+        small, large = x.then(self.conv2.conv, self.conv1.conv)
+        branches = self.conv1.defer(large), self.conv2.defer(small)
+        return branches[0].map(lambda a, b: self.act(a + b), branches[1])
+
 
 class CSPRepLayer(nn.Module):
     """Fusion block of CCFM: a 1x1 path through RepVGG blocks plus a plain 1x1 path.
@@ -141,6 +157,20 @@ class CSPRepLayer(nn.Module):
         else:
             self.conv3 = ConvNormAct(hidden, out_channels, 1, **cfg)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Deferred) -> Tensor:
         """(N, C_in, H, W) -> (N, C_out, H, W)."""
+        if isinstance(x, Deferred):
+            return self._forward_deferred(x)
         return self.conv3(self.bottlenecks(self.conv1(x)) + self.conv2(x))
+
+    def _forward_deferred(self, x: Deferred) -> Tensor:
+        """The same in the training form, without keeping what lies between the convolutions."""
+        # Apart, so that only what is cheap runs again.
+        (long,), (short,) = x.then(self.conv1.conv), x.then(self.conv2.conv)
+        path = self.conv1.defer(long)
+        for block in self.bottlenecks:
+            path = block.defer(path)
+        mixed = path.map(torch.add, self.conv2.defer(short))
+        if isinstance(self.conv3, nn.Identity):
+            return mixed.value()
+        return self.conv3.defer(*mixed.then(self.conv3.conv)).value()

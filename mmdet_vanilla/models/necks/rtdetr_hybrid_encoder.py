@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..layers.conv_blocks import ConvNormAct, CSPRepLayer
+from ..layers.deferred import Deferred
 from ..layers.reparam import switch_to_deploy
 from ..layers.transformer_encoder import TransformerEncoder
 
@@ -18,6 +19,10 @@ from ..layers.transformer_encoder import TransformerEncoder
 def _resize_like(x: Tensor, like: Tensor) -> Tensor:
     size = like.shape[-2:]
     return x if x.shape[-2:] == size else F.interpolate(x, size=size, mode='nearest')
+
+
+def _join(high: Tensor, low: Tensor) -> Tensor:
+    return torch.cat([_resize_like(high, low), low], dim=1)
 
 
 @MODELS.register_module()
@@ -70,6 +75,7 @@ class RTDETRHybridEncoder(BaseModule):
         super().__init__(init_cfg)
         self.in_channels = tuple(in_channels)
         self.out_channels = out_channels
+        self.deploy = deploy
         num_levels = len(self.in_channels)
         bad = [i for i in use_encoder_idx if not -num_levels <= i < num_levels]
         if bad:
@@ -121,6 +127,7 @@ class RTDETRHybridEncoder(BaseModule):
         """Fuses every convolution with its normalisation and branches, in place."""
         for child in self.children():
             switch_to_deploy(child)
+        self.deploy = True
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Mixes the levels.
@@ -145,10 +152,15 @@ class RTDETRHybridEncoder(BaseModule):
         inner = [feats[-1]]
         for low, lateral, block in zip(feats[-2::-1], self.lateral_convs, self.fpn_blocks):
             inner[0] = high = lateral(inner[0])
-            inner.insert(0, block(torch.cat([_resize_like(high, low), low], dim=1)))
+            inner.insert(0, self._fuse(block, high, low))
 
         # Bottom-up.
         outs = [inner[0]]
         for high, down, block in zip(inner[1:], self.downsample_convs, self.pan_blocks):
-            outs.append(block(torch.cat([_resize_like(down(outs[-1]), high), high], dim=1)))
+            outs.append(self._fuse(block, down(outs[-1]), high))
         return tuple(outs)
+
+    def _fuse(self, block: CSPRepLayer, high: Tensor, low: Tensor) -> Tensor:
+        if self.training and not self.deploy:
+            return block(Deferred(_join, [high, low]))
+        return block(_join(high, low))
