@@ -94,8 +94,11 @@ def deformable_attention(
 
 def _bags_apply(value: Tensor) -> bool:
     # Its gradient is slower than that of grid_sample, and exported files are to hold GridSample.
-    compiling = getattr(torch.compiler, 'is_compiling', torch._dynamo.is_compiling)
-    return not (value.is_cuda or torch.is_grad_enabled() or torch.jit.is_tracing() or compiling())
+    if value.is_cuda or torch.is_grad_enabled() or torch.jit.is_tracing():
+        return False
+    # torch 2.1 does not tell; there the graph gets the rows.
+    is_compiling = getattr(torch.compiler, 'is_compiling', None)
+    return is_compiling is None or not is_compiling()
 
 
 def _sum_of_rows(
