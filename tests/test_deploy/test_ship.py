@@ -35,6 +35,7 @@ def run(tmp_path, name, cfg=None, **settings):
         ('onnxruntime_int8', ['end2end.onnx']),
         ('openvino_static', ['end2end.bin', 'end2end.onnx', 'end2end.xml']),
         ('openvino_fp16', ['end2end.bin', 'end2end.onnx', 'end2end.xml']),
+        ('openvino_int8', ['end2end.bin', 'end2end.onnx', 'end2end.xml']),
         ('torchscript', ['end2end.pt']),
         ('tensorrt_fp16_static', ['end2end.onnx']),
         ('tensorrt_dynamic', ['end2end.onnx']),
@@ -43,6 +44,8 @@ def run(tmp_path, name, cfg=None, **settings):
 def test_every_runtime(tmp_path, name, files):
     if name.startswith('openvino'):
         pytest.importorskip('openvino')
+    if name == 'openvino_int8':
+        pytest.importorskip('nncf')
     report = run(tmp_path, name)
     assert report.passed, report.verification
     assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == [*files, 'verify.json']
@@ -98,6 +101,37 @@ def test_what_differs_is_marked(tmp_path, monkeypatch):
     assert not report.passed and report.file.endswith('end2end.unverified.onnx')
     names = sorted(p.name for p in (tmp_path / 'out').iterdir())
     assert names == ['end2end.unverified.onnx', 'verify.json']
+
+
+def test_an_artefact_replaces_the_one_that_failed_and_the_other_way_round(tmp_path):
+    def names():
+        return sorted(file.name for file in tmp_path.iterdir())
+
+    for name in ('end2end.xml', 'end2end.bin'):
+        (tmp_path / name).write_text('earlier')
+    (tmp_path / 'end2end.pt').write_text('of another export')
+    with exporter.working_copy(tmp_path, 'end2end.xml') as path:
+        path.write_text('wrong')
+        path.with_suffix('.bin').write_text('wrong')
+        assert exporter.mark_unverified(path).name == 'end2end.unverified.xml'
+    assert names() == ['end2end.pt', 'end2end.unverified.bin', 'end2end.unverified.xml']
+    with exporter.working_copy(tmp_path, 'end2end.xml') as path:
+        path.write_text('right')
+        path.with_suffix('.bin').write_text('right')
+    assert names() == ['end2end.bin', 'end2end.pt', 'end2end.xml']
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name, module', [('onnxruntime_int8', 'onnx'), ('openvino_int8', 'nncf')])
+def test_eight_bits_are_calibrated_on_images_of_their_own(tmp_path, name, module):
+    pytest.importorskip(module)
+    (tmp_path / 'other').mkdir()
+    # White images: what was not seen in calibration is cut off, so that the result shows it.
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / 'other' / f'{i}.png'), np.full((96, 128, 3), 255, np.uint8))
+    white = [str(path) for path in (tmp_path / 'other').iterdir()]
+    own = run(tmp_path, name).verification.score
+    assert run(tmp_path, name, calibration=white).verification.score != own
 
 
 @pytest.mark.parametrize(
@@ -165,6 +199,22 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path):
     assert result.returncode == 2, result.stderr
     assert 'error: cannot write' in result.stderr and 'Traceback' not in result.stderr
     assert not list((tmp_path / 'out').iterdir())
+
+
+@pytest.mark.slow
+def test_the_tool_writes_the_files_of_the_sdk_too(tmp_path):
+    cfg = tiny_config()
+    cfg.model.test_cfg = dict(max_per_img=40)
+    cfg.dump(tmp_path / 'config.py')
+    command = [sys.executable, ROOT / 'tools' / 'deploy.py', tmp_path / 'config.py']
+    command += [tiny_checkpoint(cfg, tmp_path / 'model.pth'), '--image', *photos(tmp_path, 1)]
+    command += ['--deploy-config', ROOT / 'configs' / 'deploy' / 'onnxruntime_dynamic.py']
+    command += ['--work-dir', tmp_path / 'out', '--dump-info', '--rounds', '1']
+    result = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert 'custom operators' in result.stdout and 'verified' in result.stdout
+    names = sorted(path.name for path in (tmp_path / 'out').iterdir())
+    assert names == ['deploy.json', 'detail.json', 'end2end.onnx', 'pipeline.json', 'verify.json']
 
 
 BLOCKED = """

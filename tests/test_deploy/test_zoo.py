@@ -22,6 +22,7 @@ def waves(batch, height, width):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # 58 million parameters on twelve images, four times
 @pytest.mark.parametrize(
     'name',
     [
