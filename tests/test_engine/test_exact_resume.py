@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from helpers import Squares
 from mmengine.evaluator import BaseMetric
-from resume_helpers import DEEP, EMA, MULTI_SCALE, Count, assert_same, loader, resume, states, train
+from resume_helpers import DEEP, EMA, MULTI_SCALE, Count, assert_same, loader, resume, train
 
 
 def iter_loop(sampler, **settings):
@@ -39,11 +39,11 @@ CASES = {
 def test_from_inside_an_epoch(tmp_path, case):
     settings = CASES[case]
     train(tmp_path / 'whole', **settings)
-    expected = states(tmp_path / 'whole/iter_9.pth')
+    expected = tmp_path / 'whole/iter_9.pth'
     for step in (1, 5):
         first = tmp_path / f'whole/iter_{step}.pth'
         resume(first, tmp_path / f'from{step}', interval=-1, **settings)
-        assert_same(expected, states(tmp_path / f'from{step}/iter_9.pth'))
+        assert_same(expected, tmp_path / f'from{step}/iter_9.pth')
 
 
 @pytest.mark.parametrize('case', ['epochs', 'infinite'])
@@ -55,9 +55,9 @@ def test_the_number_of_workers_does_not_matter(tmp_path, case):
     )
     train(tmp_path / 'two', interval=4, **settings)
     resume(tmp_path / 'two/iter_4.pth', tmp_path / 'again', interval=-1, **settings)
-    expected = states(tmp_path / 'none/iter_9.pth')
-    assert_same(expected, states(tmp_path / 'two/iter_9.pth'))
-    assert_same(expected, states(tmp_path / 'again/iter_9.pth'))
+    expected = tmp_path / 'none/iter_9.pth'
+    assert_same(expected, tmp_path / 'two/iter_9.pth')
+    assert_same(expected, tmp_path / 'again/iter_9.pth')
 
 
 def test_two_runs_with_one_seed_have_the_same_losses(tmp_path):

@@ -2,13 +2,13 @@
 
 import multiprocessing
 import time
-from functools import partial
 
 import pytest
 from mmengine.registry import init_default_scope
-from resume_helpers import MULTI_SCALE, assert_same, loader, states, train
+from resume_helpers import MULTI_SCALE, loader, train
 
-from mmdet_vanilla.utils import latest_checkpoint
+from mmdet_vanilla.benchmark.interruptions import differences
+from mmdet_vanilla.utils import latest_checkpoint, read_checkpoint
 
 
 def work(folder, num_workers):
@@ -35,15 +35,12 @@ def start(folder, num_workers):
     return process
 
 
-def wait_for(condition, process):
+def wait_for(process, folder, pattern, moment):
+    """Until there is a file of a later iteration."""
     end = time.monotonic() + 100
-    while not condition():
+    while not any(int(path.name.split('.')[0][5:]) > moment for path in folder.glob(pattern)):
         assert process.is_alive() and time.monotonic() < end
         time.sleep(1e-4)
-
-
-def reached(folder, pattern, moment):
-    return any(int(f.name.split('_')[1].split('.')[0]) > moment for f in folder.glob(pattern))
 
 
 @pytest.mark.parametrize('num_workers', [0, 2])
@@ -51,15 +48,15 @@ def test_killed_three_times(tmp_path, num_workers):
     start(tmp_path / 'whole', num_workers).join(100)
     folder = tmp_path / 'killed'
     folder.mkdir()
-    for moment, pattern in ((2, 'iter_*.pth'), (7, 'iter_*.pth.part'), (12, 'iter_*.pth.part')):
+    # After a checkpoint was written, and while one is being written.
+    for moment, pattern in ((2, 'iter_*.pth'), (7, 'iter_*.part'), (12, 'iter_*.part')):
         process = start(folder, num_workers)
-        wait_for(partial(latest_checkpoint, folder), process)
-        # From a certain checkpoint on: after one was written, or while the next one is.
-        wait_for(partial(reached, folder, pattern, moment), process)
+        wait_for(process, folder, pattern, moment)
         process.kill()
         process.join()
         assert process.exitcode == -9
     process = start(folder, num_workers)
     process.join(100)
     assert process.exitcode == 0
-    assert_same(states(tmp_path / 'whole/iter_24.pth'), states(folder / 'iter_24.pth'))
+    ends = (read_checkpoint(run / 'iter_24.pth') for run in (tmp_path / 'whole', folder))
+    assert differences(*ends) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.hooks import Hook
-from resume_helpers import Noisy, assert_same, loader, states, train
+from resume_helpers import Noisy, assert_same, loader, train
 
 from mmdet_vanilla.engine import WorkerDiedError
 
@@ -44,15 +44,15 @@ SETTINGS = dict(interval=12, param_scheduler=None, randomness=dict(seed=0))
 @pytest.mark.parametrize('loop', LOOPS)
 def test_the_batches_of_a_dead_worker_are_loaded_again(tmp_path, loop):
     train(tmp_path / 'whole', train_cfg=loop, **SETTINGS)
-    expected = states(tmp_path / 'whole/iter_12.pth')
+    expected = tmp_path / 'whole/iter_12.pth'
     data = dict(loader(2), dataset=Fatal(tmp_path / 'died', 2))
     train(tmp_path / 'loading', train_cfg=loop, train_dataloader=data, **SETTINGS)
     assert (tmp_path / 'died').read_text() == 'xx'
-    assert_same(expected, states(tmp_path / 'loading/iter_12.pth'))
+    assert_same(expected, tmp_path / 'loading/iter_12.pth')
     hooks = [dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.1, update_buffers=True)]
     hooks.append(KillWorker())
     train(tmp_path / 'step', hooks, train_cfg=loop, train_dataloader=loader(2), **SETTINGS)
-    assert_same(expected, states(tmp_path / 'step/iter_12.pth'))
+    assert_same(expected, tmp_path / 'step/iter_12.pth')
 
 
 def test_workers_that_die_again_and_again(tmp_path):

@@ -265,13 +265,40 @@ class Evil:
         return open, ('marker', 'w')
 
 
+def _pretrained(part):
+    return [
+        f'model.{part}.init_cfg.type=Pretrained',
+        f'model.{part}.init_cfg.checkpoint=evil.pth',
+    ]
+
+
 @pytest.mark.parametrize(
     'args',
     [
         ('train.py', COCO_CONFIG, '--cfg-options', *SMALL, 'load_from=evil.pth'),
         ('train.py', COCO_CONFIG, '--resume', 'evil.pth', '--cfg-options', *SMALL),
         ('test.py', COCO_CONFIG, 'evil.pth', '--cfg-options', *SMALL),
+        (
+            *('train.py', COCO_CONFIG, '--resume', 'evil.pth', '--cfg-options', *SMALL),
+            *('runner_type=FlexibleRunner', 'custom_hooks=[]'),
+        ),
+        ('train.py', COCO_CONFIG, '--cfg-options', *SMALL, *_pretrained('backbone')),
+        ('train.py', COCO_CONFIG, '--cfg-options', *SMALL, *_pretrained('neck')),
+        (
+            *(
+                'deploy.py',
+                COCO_CONFIG,
+                'evil.pth',
+                '--work-dir',
+                'shipped',
+                '--image',
+                'data/coco/val2017',
+            ),
+            *('--deploy-config', str(ROOT / 'configs/deploy/onnxruntime_dynamic.py')),
+        ),
         ('image_demo.py', 'data', COCO_CONFIG, '--weights', 'evil.pth'),
+        ('measure_precision.py', COCO_CONFIG, '--weights', 'evil.pth'),
+        ('measure_prediction_memory.py', COCO_CONFIG, '--weights', 'evil.pth'),
         ('convert_weights.py', 'evil.pth', 'x.pth'),
     ],
     ids=lambda args: args[0],

@@ -1,11 +1,24 @@
+import os
 import pickle
+import shutil
+import zipfile
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as mmengine_checkpoint
 
-from mmdet_vanilla.utils import UnsafeCheckpointError, fetch_checkpoint, read_checkpoint
+from mmdet_vanilla.utils import (
+    UnsafeCheckpointError,
+    fetch_checkpoint,
+    latest_checkpoint,
+    read_checkpoint,
+    write_checkpoint,
+)
+from mmdet_vanilla.utils.checkpoint import restrict_mmengine_loading
 
 
 class Evil:
@@ -26,6 +39,7 @@ def test_what_mmengine_writes(tmp_path):
         meta=dict(epoch=3, classes=('a', 'ü')),
         half=torch.rand(2).bfloat16(),
         param=torch.nn.Parameter(torch.rand(2)),
+        param_schedulers=[dict(milestones=Counter([8, 11]))],
     )
     torch.save(content, tmp_path / 'x.pth')
     read = read_checkpoint(tmp_path / 'x.pth')
@@ -64,6 +78,78 @@ def test_plain_pickle_is_not_run(tmp_path):
     with pytest.raises((UnsafeCheckpointError, ValueError)):
         read_checkpoint(path)
     assert not marker.exists()
+
+
+def test_programs_and_packed_files_are_refused(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.ReLU()), str(tmp_path / 'program.pt'))
+    with pytest.raises(UnsafeCheckpointError, match='TorchScript program'):
+        read_checkpoint(tmp_path / 'program.pt')
+    with zipfile.ZipFile(tmp_path / 'bomb.pth', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('archive/data.pkl', b'\0' * 10**6)
+    with pytest.raises(UnsafeCheckpointError, match='is compressed'):
+        read_checkpoint(tmp_path / 'bomb.pth')
+
+
+@pytest.mark.parametrize('name', ['evil.pth', 'https://x.y/evil.pth', 'torchvision://resnet18'])
+def test_mmengine_loads_by_file_address_and_name_without_running_code(tmp_path, monkeypatch, name):
+    evil, marker = tmp_path / 'evil.pth', tmp_path / 'marker'
+    torch.save(dict(a=torch.rand(2), b=Evil(marker)), evil)
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
+    monkeypatch.setattr(torch.hub, 'download_url_to_file', lambda url, to: shutil.copy(evil, to))
+    models = dict(resnet18='https://x.y/evil.pth')
+    monkeypatch.setattr(mmengine_checkpoint, 'get_torchvision_models', lambda: models)
+    monkeypatch.chdir(tmp_path)
+    restrict_mmengine_loading()
+    with pytest.raises(UnsafeCheckpointError, match='open'):
+        CheckpointLoader.load_checkpoint(name)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize('name', ['s3://a/b.pth', 'petrel://a/b.pth', 'pavi://a/b.pth'])
+def test_other_stores_are_refused(name):
+    restrict_mmengine_loading()
+    with pytest.raises(UnsafeCheckpointError, match='--trust-checkpoint'):
+        CheckpointLoader.load_checkpoint(name)
+
+
+def test_the_text_of_a_config_is_dropped(tmp_path):
+    torch.save(dict(meta=dict(config='1 / 0', epoch=1)), tmp_path / 'x.pth')
+    restrict_mmengine_loading()
+    assert CheckpointLoader.load_checkpoint(str(tmp_path / 'x.pth'))['meta'] == dict(epoch=1)
+
+
+def test_the_latest_checkpoint(tmp_path):
+    assert latest_checkpoint(tmp_path / 'none') is None
+    for i, name in enumerate(('epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth')):
+        write_checkpoint(dict(a=i), tmp_path / name)
+        os.utime(tmp_path / name, (i, i))
+    assert latest_checkpoint(tmp_path).endswith('epoch_3.pth')
+    pointer = tmp_path / 'last_checkpoint'
+    for text in ('elsewhere/epoch_2.pth', str(tmp_path / 'epoch_2.pth')):  # the folder was moved
+        pointer.write_text(text)
+        assert latest_checkpoint(tmp_path) == str(tmp_path / 'epoch_2.pth')
+    content = (tmp_path / 'epoch_2.pth').read_bytes()
+    (tmp_path / 'epoch_2.pth').write_bytes(content[: len(content) // 2])
+    assert latest_checkpoint(tmp_path).endswith('epoch_3.pth')
+    pointer.write_text('')
+    assert latest_checkpoint(tmp_path).endswith('epoch_3.pth')
+
+
+def test_writing_replaces_all_or_nothing(tmp_path, monkeypatch):
+    path = tmp_path / 'x.pth'
+    write_checkpoint(dict(a=1), path)
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        write_checkpoint(dict(a=lambda: 0), path)
+    assert read_checkpoint(path) == dict(a=1)
+    calls = []
+    for name in ('fsync', 'replace'):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            os, name, lambda *args, name=name, real=real: (calls.append(name), real(*args))
+        )
+    write_checkpoint(dict(a=2), path)
+    assert calls == ['fsync', 'replace', 'fsync']  # the file, and then the folder
+    assert [file.name for file in tmp_path.iterdir()] == ['x.pth']
 
 
 def test_safetensors(tmp_path):
