@@ -7,7 +7,6 @@ import copy
 import os
 
 from mmengine.config import Config
-from mmengine.logging import print_log
 
 from mmdet_vanilla.datasets.user_data import UserData, load_user_data
 
@@ -80,7 +79,7 @@ def load_data_arguments(
         processes=os.cpu_count() or 1,
     )
     for line in data.summary():
-        print_log(line, logger='current')
+        _say(line)
     return data
 
 
@@ -131,11 +130,16 @@ def apply_data(cfg: Config, data: UserData) -> None:
     queries = queries.get('num_queries') if isinstance(queries, dict) else None
     most = max(split.most_boxes for split in data.splits.values())
     if queries and most > queries:
-        print_log(
+        _say(
             f'An image has {most} boxes, but model.bbox_head.num_queries is {queries}, so that not '
-            'all can be found: raise it, and model.test_cfg.max_per_img.',
-            logger='current',
+            'all can be found: raise it, and model.test_cfg.max_per_img.'
         )
+
+
+def _say(text: str) -> None:
+    """Prints, in one of several processes: there is no log of the run yet."""
+    if os.environ.get('RANK', '0') == '0':
+        print(text, flush=True)
 
 
 def _fit_batch(loader: dict, num_images: int) -> None:
@@ -143,10 +147,9 @@ def _fit_batch(loader: dict, num_images: int) -> None:
     share = max(1, num_images // processes)
     batch_size = loader.get('batch_size') or 1
     if batch_size > share:
-        print_log(
+        _say(
             f'There are {num_images} training images: the batch size becomes {share} instead of '
-            f'{batch_size}.',
-            logger='current',
+            f'{batch_size}.'
         )
         loader['batch_size'] = share
 
