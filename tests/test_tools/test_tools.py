@@ -115,6 +115,20 @@ def test_mmdets_own_tools_take_our_configs(tmp_path):
     assert (tmp_path / 'run' / 'epoch_1.pth').exists()
 
 
+def test_benchmark(tmp_path, capsys):
+    config = str(ROOT / 'configs' / 'rtdetr_vanillanet_nano_coco.py')
+    file = tmp_path / 'figures.json'
+    few = ('--size', '64', '--rounds', '1', '--json', str(file))
+    run_tool('benchmark.py', 'inference', config, '--runtimes', 'training form', 'fused', *few)
+    content = json.loads(file.read_text())
+    assert content['machine']['conv'] > 0 and content['machine']['versions']['torch']
+    assert set(content['results']) == {
+        f'{name}, batch 1, size 64' for name in ('training form', 'fused')
+    }
+    run_tool('benchmark.py', 'profile', config, '--training', *few)
+    assert '| matching |' in capsys.readouterr().out
+
+
 def test_get_flops(capsys):
     run_tool('get_flops.py', COCO_CONFIG, '--shape', '64', '64', '--fuse')
     assert 'fused form' in capsys.readouterr().out
