@@ -67,7 +67,7 @@ def test_runtimes_time_the_same_network(backbone_only):
 
 
 def test_names_that_are_unknown():
-    with pytest.raises(UserError, match='runtime .tensor. expected one of'):
+    with pytest.raises(UserError, match="runtime 'tensor': expected one of"):
         cases.Inference(NANO, 'tensor').build()
     with pytest.raises(UserError, match='has no peer in transformers'):
         cases.TrainingStep(NANO, cases.TRANSFORMERS).build()
