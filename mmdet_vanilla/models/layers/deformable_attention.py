@@ -77,8 +77,6 @@ def deformable_attention(
     num_queries = locations.shape[1]
     if _cuda_operator_applies(value, num_points, method):
         return _cuda_operator(value, spatial_shapes, locations, weights, num_points[0])
-    if method == 'bilinear' and _bags_apply(value):
-        return _sum_of_rows(value, spatial_shapes, locations, weights, num_points)
     levels = value.split([h * w for h, w in spatial_shapes], dim=1)
     # (N * heads, Q, points, 2)
     locations = locations.transpose(1, 2).flatten(0, 1)
@@ -90,62 +88,6 @@ def deformable_attention(
     weights = weights.transpose(1, 2).flatten(0, 1).unsqueeze(1)
     out = (torch.cat(samples, dim=-1) * weights).sum(-1)
     return out.reshape(-1, heads * dim, num_queries).transpose(1, 2)
-
-
-def _bags_apply(value: Tensor) -> bool:
-    # Its gradient is slower than that of grid_sample, and exported files are to hold GridSample.
-    if value.is_cuda or torch.is_grad_enabled() or torch.jit.is_tracing():
-        return False
-    # torch 2.1 does not tell; there the graph gets the rows.
-    is_compiling = getattr(torch.compiler, 'is_compiling', None)
-    return is_compiling is None or not is_compiling()
-
-
-def _sum_of_rows(
-    value: Tensor,
-    spatial_shapes: Sequence[tuple[int, int]],
-    locations: Tensor,
-    weights: Tensor,
-    num_points: Sequence[int],
-) -> Tensor:
-    """Bilinear samples as one weighted sum of rows, four for every point.
-
-    The values are read where they lie, and no sample is written to memory.
-    """
-    n, total, heads, dim = value.shape
-    num_queries = locations.shape[1]
-    of_point = [level for level, points in enumerate(num_points) for _ in range(points)]
-    starts = [sum(h * w for h, w in spatial_shapes[:level]) for level in of_point]
-    start = torch.tensor(starts, device=value.device)[:, None]
-    sizes = [spatial_shapes[level][::-1] for level in of_point]
-    size = torch.tensor(sizes, device=value.device)
-    position = locations * size - 0.5
-    low = position.floor()
-    above = position - low
-    # Of the four cells around every point: (..., points, 4).
-    share_x = torch.stack([1 - above[..., 0], above[..., 0]], -1)
-    share_y = torch.stack([1 - above[..., 1], above[..., 1]], -1)
-    # Far outside, an integer would overflow.
-    cell = low.clamp(-1, max(map(max, spatial_shapes))).long()
-    step = torch.arange(2, device=value.device)
-    x, y = cell[..., :1] + step, cell[..., 1:] + step
-    width, height = size[:, :1], size[:, 1:]
-    share_x = share_x * ((x >= 0) & (x < width))
-    share_y = share_y * ((y >= 0) & (y < height))
-    x, y = x.clamp(min=0).minimum(width - 1), y.clamp(min=0).minimum(height - 1)
-    token = (y * width)[..., :, None] + x[..., None, :]
-    share = share_y[..., :, None] * share_x[..., None, :] * weights[..., None, None]
-    image = torch.arange(n, device=value.device).reshape(n, *[1] * 5) * total
-    head = torch.arange(heads, device=value.device).reshape(heads, 1, 1, 1)
-    row = (token + start[..., None] + image) * heads + head
-    bags = (n * num_queries * heads, -1)
-    out = F.embedding_bag(
-        row.reshape(bags),
-        value.reshape(-1, dim),
-        mode='sum',
-        per_sample_weights=share.reshape(bags),
-    )
-    return out.reshape(n, num_queries, heads * dim)
 
 
 @functools.cache
