@@ -34,6 +34,14 @@ def test_compiles_without_a_graph_break(model):
 
 
 @pytest.mark.slow
+def test_forward_of_the_plain_detector_compiles_too(model):
+    images = torch.randn(2, 3, 96, 128)
+    compiled = torch.compile(model.forward, fullgraph=True, backend='aot_eager')
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images), model(images))
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not exporter.BY_TRACING, reason='this PyTorch has one exporter only')
 def test_dynamo_exports_one_dynamic_file_of_standard_operators(tmp_path, model):
     pytest.importorskip('onnxscript')
