@@ -8,7 +8,10 @@ from mmdet_vanilla.benchmark.interruptions import differences
 
 
 def checkpoint():
-    logged = {'train/loss': HistoryBuffer([1.0, 2.0], [1, 1]), 'train/time': HistoryBuffer([3.0], [1])}
+    logged = {
+        'train/loss': HistoryBuffer([1.0, 2.0], [1, 1]),
+        'train/time': HistoryBuffer([3.0], [1]),
+    }
     return dict(
         meta=dict(time='now'),
         state_dict=dict(a=torch.zeros(2), b=torch.ones(1)),

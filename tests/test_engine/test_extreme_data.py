@@ -1,4 +1,4 @@
-"""Training steps on data at the limits: no box, very many, identical and tiny ones, many classes."""
+"""Training steps on data at the limits: no box, very many, identical, tiny ones, many classes."""
 
 import json
 import math
