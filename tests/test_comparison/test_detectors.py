@@ -6,6 +6,7 @@ import cv2
 import pytest
 import torch
 from comparison_helpers import RETINANET, TINY_RTDETR, write_checkpoint, write_config
+from helpers import CONFIGS
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
@@ -107,6 +108,27 @@ def test_detections_are_in_pixels_of_the_file(tmp_path, image):
         assert boxes[:, 3].max() <= 120 and boxes[:, 2].max() > 96  # the network's input
     assert torch.allclose(found[''].scores, found['@deploy'].scores, atol=1e-4)
     assert torch.allclose(found[''].bboxes, found['@deploy'].bboxes, atol=0.05)
+
+
+def test_an_exported_file_detects_the_same(tmp_path, image):
+    pytest.importorskip('mmdeploy')
+    pytest.importorskip('onnxruntime')
+    from mmdet_vanilla.deploy.ship import ship
+
+    weights = write_checkpoint(tmp_path / 'w.pth', TINY_RTDETR)
+    config = write_config(tmp_path, 'x', TINY_RTDETR)
+    deploy = Config.fromfile(CONFIGS / 'deploy' / 'onnxruntime_dynamic.py')
+    ship(Config.fromfile(config), str(weights), deploy, tmp_path / 'out', [image], rounds=1)
+    found = []
+    for item in (f'{config}::{weights}', str(tmp_path / 'out' / 'end2end.onnx')):
+        detector = load_detector(parse_item(item))
+        assert detector.classes == ('a', 'b', 'c', 'd')
+        found += detector.predict(detector.preprocess([detector.load(image)]))
+    own, exported = (instances.to_dict() for instances in found)
+    assert len(own['scores']) == len(exported['scores']) > 0
+    assert torch.allclose(own['scores'], exported['scores'], atol=1e-4)
+    assert torch.allclose(own['bboxes'], exported['bboxes'], atol=0.05)
+    assert own['labels'].tolist() == exported['labels'].tolist()
 
 
 @pytest.mark.parametrize('keep_ratio', [False, True])

@@ -42,7 +42,7 @@ def test_what_is_no_budget(text):
 def test_iterations_are_divided_into_equal_epochs(iterations, natural):
     epochs, steps = divide_iterations(iterations, natural)
     assert epochs >= 1 and steps >= 1
-    assert abs(epochs * steps - iterations) <= max(1, 0.02 * iterations)
+    assert abs(epochs * steps - iterations) <= max(2, iterations**0.5 / 2)
 
 
 @pytest.mark.parametrize('iterations, natural', [(60, 51), (600, 51), (12, 3), (1, 9), (1000, 7)])

@@ -18,7 +18,7 @@ from mmdet_vanilla.datasets.samplers import SeededBatchSampler
 from mmdet_vanilla.utils.errors import UserError
 from mmdet_vanilla.utils.seeding import seed_all
 
-from .worker_deaths import deferred_worker_deaths, is_worker_death
+from .worker_deaths import WORKER_ERRORS, deferred_worker_deaths, is_worker_death
 
 _MOST_DEATHS = 3
 
@@ -76,8 +76,8 @@ class _Resumable:
                 deaths = 0
                 with deferred_worker_deaths():
                     yield batch
-            except RuntimeError as error:
-                if not is_worker_death(error):
+            except WORKER_ERRORS as error:
+                if not (self.dataloader.num_workers and is_worker_death(error)):
                     raise
                 deaths += 1
                 if deaths == _MOST_DEATHS:
@@ -88,7 +88,7 @@ class _Resumable:
                         'or, in a container, give it more of /dev/shm. Then go on with --resume.'
                     ) from None
                 print_log(
-                    f'{error} Its batches are loaded again by new workers.',
+                    f'{str(error) or "A worker has gone."} Its batches are loaded again by others.',
                     logger='current',
                     level=logging.WARNING,
                 )

@@ -7,6 +7,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# What a worker's death can show itself by.
+WORKER_ERRORS = (RuntimeError, EOFError, ConnectionError, FileNotFoundError)
+
 
 @contextmanager
 def deferred_worker_deaths() -> Iterator[None]:
@@ -33,6 +36,12 @@ def deferred_worker_deaths() -> Iterator[None]:
         handler(*arrived[-1])
 
 
-def is_worker_death(error: RuntimeError) -> bool:
-    """Whether an error of a data loader says that a worker has gone without a word."""
-    return str(error).startswith('DataLoader worker')
+def is_worker_death(error: Exception) -> bool:
+    """Whether an error of a data loader says that a worker has gone without a word.
+
+    Where it died while a batch was handed over, the connection says so before torch does; an
+    error of the data set arrives as ``Caught ... in DataLoader worker``.
+    """
+    if isinstance(error, RuntimeError):
+        return str(error).startswith('DataLoader worker')
+    return isinstance(error, WORKER_ERRORS) and not str(error).startswith('Caught ')
