@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -17,12 +18,13 @@ def model_config():
     cfg.model.test_cfg = dict(max_per_img=300)
     dataset = dict(type='CocoDataset', metainfo=dict(classes=NAMES))
     cfg.test_dataloader = dict(dataset=dataset)
+    cfg.visualizer = dict(type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])
     return cfg
 
 
 @pytest.mark.slow
 def test_torch2onnx(tmp_path):
-    from mmdeploy.apis import torch2onnx
+    from mmdeploy.apis import inference_model, torch2onnx, visualize_model
 
     from mmdet_vanilla.deploy.exporter import example_images
 
@@ -37,6 +39,17 @@ def test_torch2onnx(tmp_path):
     inputs = example_images(cfg, deploy_cfg, images)
     detect = load_onnxruntime(tmp_path / 'end2end.onnx')
     assert verify(model, detect, inputs, TOLERANCES['fp32']).passed
+
+    # What mmdeploy's tools/deploy.py does next: run the file on the image, and draw what it finds.
+    files, picture = [str(tmp_path / 'end2end.onnx')], tmp_path / 'picture.jpg'
+    [sample] = inference_model(cfg, deploy_cfg, files, images[0], 'cpu')
+    scores = detect(inputs[0].numpy())[0][0, :, 4]
+    found = sample.pred_instances.scores
+    np.testing.assert_allclose(found, scores[: len(found)], atol=1e-4)
+    visualize_model(
+        cfg, deploy_cfg, files, images[0], 'cpu', output_file=str(picture), show_result=False
+    )
+    assert picture.exists()
 
 
 @pytest.mark.slow
