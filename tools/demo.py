@@ -102,7 +102,8 @@ def main() -> None:
         f'  your own images   python tools/image_demo.py IMAGE_OR_FOLDER {config} '
         f'--weights {checkpoint}\n'
         f'  COCO              python tools/train.py configs/rtdetr_vanillanet6_coco.py\n'
-        f'  export            from checkpoint_fused.pth; the tool for ONNX is still to come\n'
+        f'  export            python tools/deploy.py {config} {checkpoint} --image IMAGE '
+        f'--deploy-config configs/deploy/onnxruntime_dynamic.py\n'
         f'  model cost        python tools/get_flops.py configs/rtdetr_vanillanet6_coco.py --fuse\n'
     )
 
