@@ -27,6 +27,9 @@ CLASSES = 80
 SIZE = (640, 480)
 TOOL = Path(__file__).resolve().parent / 'check_data.py'
 
+# File systems allow so many names of one file (ext4: 65,000).
+MOST_LINKS = 50_000
+
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -37,11 +40,12 @@ def parse_args() -> argparse.Namespace:
 
 def make_images(folder: Path, number: int) -> list[str]:
     folder.mkdir(parents=True)
-    first = folder / f'{0:012d}.jpg'
-    cv2.imwrite(str(first), np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
     names = [f'{i:012d}.jpg' for i in range(number)]
-    for name in names[1:]:
-        os.link(first, folder / name)
+    for begin in range(0, number, MOST_LINKS):
+        first, *others = (folder / name for name in names[begin : begin + MOST_LINKS])
+        cv2.imwrite(str(first), np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
+        for other in others:
+            os.link(first, other)
     return names
 
 
