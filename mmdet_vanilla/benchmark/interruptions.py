@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,8 +79,8 @@ class Interruptions:
     Attributes:
         kills: Times that the process was killed.
         while_writing: Of these, when a checkpoint was being written.
-        cut_off: Files that were left half written beside the checkpoints.
-        before_first: Kills before the process had written a checkpoint.
+        cut_off: Checkpoints that were left half written.
+        before_first: Kills before the process had written a checkpoint of its own.
         iterations: Of the whole training.
         different: What differs at the end from the training that was left alone.
     """
@@ -101,8 +102,8 @@ def interrupt(
 ) -> Interruptions:
     """Trains twice, once undisturbed and once killed (SIGKILL) at random moments and resumed.
 
-    Every third kill comes when a checkpoint is being written, the others at a time drawn from
-    twice the time that a process takes to its first checkpoint.
+    Every third kill comes while one of the first checkpoints of its process is being written, the
+    others at a time drawn from three times what a process takes to its first checkpoint.
 
     Args:
         cfg: Config of the training, changed in place: a checkpoint every ``interval`` iterations, a
@@ -137,14 +138,14 @@ def interrupt(
     result = Interruptions(0, 0, 0, 0, 0, ())
     for number in range(kills):
         before = latest_checkpoint(killed)
-        stale = {path: path.stat().st_mtime_ns for path in killed.glob(f'*{PART}')}
+        stale = _parts(killed)
         process = _start(config, killed)
         if number % 3 == 0:
             # A handful of a training's milliseconds: between opening the file and renaming it.
-            _wait(process, lambda stale=stale: _news(killed, stale))
+            _wait_for_writing(process, killed, stale, rng.randint(1, 5))
             result.while_writing += 1
         else:
-            time.sleep(rng.uniform(0, 2 * startup))
+            time.sleep(rng.uniform(0, 3 * startup))
         if process.poll() is not None:
             raise InterruptionError(
                 f'the training ended before kill {number + 1} of {kills} (status '
@@ -153,7 +154,7 @@ def interrupt(
         process.kill()
         process.wait()
         result.kills += 1
-        result.cut_off += len(list(killed.glob(f'*{PART}')))
+        result.cut_off += len(_written(killed, stale))
         after = latest_checkpoint(killed)
         result.before_first += before == after
         pointer = killed / 'last_checkpoint'
@@ -168,14 +169,27 @@ def interrupt(
     return result
 
 
-def _news(folder: Path, stale: Mapping[Path, int]) -> bool:
+def _parts(folder: Path) -> dict[Path, int]:
+    # Files that are half written, and when they were touched last.
+    parts = {}
     for path in folder.glob(f'iter_*{PART}'):
-        try:
-            if stale.get(path) != path.stat().st_mtime_ns:
-                return True
-        except FileNotFoundError:  # renamed meanwhile
-            continue
-    return False
+        with suppress(FileNotFoundError):  # renamed meanwhile
+            parts[path] = path.stat().st_mtime_ns
+    return parts
+
+
+def _written(folder: Path, stale: Mapping[Path, int]) -> set[Path]:
+    return {path for path, touched in _parts(folder).items() if stale.get(path) != touched}
+
+
+def _wait_for_writing(
+    process: subprocess.Popen, folder: Path, stale: Mapping[Path, int], number: int
+) -> None:
+    # Until the process is writing its checkpoint of that number.
+    seen: set[Path] = set()
+    while len(seen) < number:
+        _wait(process, lambda: _written(folder, stale) - seen)
+        seen.update(_written(folder, stale))
 
 
 def _start(config: Path, work_dir: Path) -> subprocess.Popen:
