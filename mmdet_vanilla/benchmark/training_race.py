@@ -200,7 +200,7 @@ def divide_iterations(iterations: int, natural: int, least_epochs: int = 8) -> t
 
     Returns:
         Epochs and iterations of each. Their product is ``iterations`` where a divisor is near, and
-        otherwise as close as it gets.
+        otherwise as close as it gets: at most about a quarter of a square root away.
     """
     wanted = min(iterations, max(least_epochs, iterations / max(natural, 1)))
     candidates = range(max(1, int(wanted / 2)), min(iterations, int(2 * wanted) + 1) + 1)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from comparison_helpers import RETINANET, TINY_RTDETR, make_data, write_checkpoint, write_config
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mmengine.config import Config
 
@@ -39,10 +40,17 @@ def test_what_is_no_budget(text):
 
 
 @given(st.integers(1, 100_000), st.integers(1, 10_000))
+@example(58, 7)  # meets the bound
+@example(1001, 32)  # likewise
 def test_iterations_are_divided_into_equal_epochs(iterations, natural):
     epochs, steps = divide_iterations(iterations, natural)
-    assert epochs >= 1 and steps >= 1
-    assert abs(epochs * steps - iterations) <= max(2, iterations**0.5 / 2)
+    # The nearest multiple of n is at most n / 2 away. Among the numbers of epochs that are tried are
+    # half of the wanted one, and the multiple of the shortest epoch that is nearest (n epochs with
+    # 2 n at most wanted): what is found is no further away than the nearer one of these.
+    wanted = min(iterations, max(8, iterations / natural))
+    fewest, shortest = max(1, int(wanted / 2)), math.ceil(iterations / wanted / 2)
+    assert fewest <= epochs <= 2 * wanted + 1
+    assert abs(epochs * steps - iterations) <= min(fewest, shortest) / 2
 
 
 @pytest.mark.parametrize('iterations, natural', [(60, 51), (600, 51), (12, 3), (1, 9), (1000, 7)])
