@@ -223,16 +223,16 @@ def _compete(
     if result['iteration_budget'] is None:
         steps = result['steps_per_epoch']
         epoch_budget = result['step_seconds'] * steps
-        epochs = max(1, round(result['seconds'] / epoch_budget))
+        epochs, natural = max(1, round(result['seconds'] / epoch_budget)), steps
     else:
-        epochs, steps = _plan_iterations(cfg, result['iteration_budget'], num_validations)
+        epochs, steps, natural = _plan_iterations(cfg, result['iteration_budget'], num_validations)
         epoch_budget = steps
     if result['seed'] is not None:
         cfg.randomness = dict(seed=result['seed'])
         # In configs of others, what resuming exactly takes.
         cfg.default_hooks.setdefault('exact_resume', dict(type='ExactResumeHook'))
         cfg.default_hooks.checkpoint.type = 'AtomicCheckpointHook'
-    rescale_schedule(cfg, epochs)
+    rescale_schedule(cfg, epochs, (natural, steps))
     cfg.train_cfg.val_interval = max(1, epochs // num_validations)
     cfg.default_hooks.checkpoint.interval = max(1, epochs // 10)
     cfg.default_hooks.checkpoint.setdefault('max_keep_ckpts', 3)
@@ -268,8 +268,8 @@ def _compete(
     return done
 
 
-def _plan_iterations(cfg: Config, iterations: int, num_validations: int) -> tuple[int, int]:
-    """Epochs and iterations of each; the data loader is changed to epochs of that length."""
+def _plan_iterations(cfg: Config, iterations: int, num_validations: int) -> tuple[int, int, int]:
+    """Epochs, iterations of each and of one pass; epochs of the data loader get that length."""
     init_default_scope(cfg.get('default_scope') or 'mmdet')
     loader = cfg.train_dataloader
     size = len(DATASETS.build(copy.deepcopy(loader.dataset)))
@@ -278,7 +278,7 @@ def _plan_iterations(cfg: Config, iterations: int, num_validations: int) -> tupl
     loader.sampler = dict(type='EndlessShuffleSampler', num_samples=steps * loader.batch_size)
     # Groups by aspect ratio would make the number of batches depend on the order.
     loader.batch_sampler = None
-    return epochs, steps
+    return epochs, steps, natural
 
 
 def _stored(out_dir: Path, name: str, cfg: Config, budget: dict) -> dict:

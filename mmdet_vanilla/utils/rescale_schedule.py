@@ -9,20 +9,33 @@ from mmengine.config import Config
 from .errors import UserError
 
 # What counts epochs, beside the learning rate schedules: config of a hook -> its keys.
-_HOOK_KEYS = dict(DeepTrainingHook=('end', 'merge_begin'), PipelineSwitchHook=('switch_epoch',))
+_HOOK_KEYS = dict(
+    DeepTrainingHook=('end', 'merge_begin'),
+    EMAHook=('begin_epoch',),
+    PipelineSwitchHook=('switch_epoch',),
+    YOLOXModeSwitchHook=('num_last_epochs',),
+)
+# A recipe for more data may have a warm-up that is longer than a training on less.
+_MOST_WARM_UP = 0.1
+# Of mmengine's and mmdet's averages; and the largest that mmengine takes for one.
+_EMA_MOMENTUM, _EMA_GAMMA, _MOST_MOMENTUM = 2e-4, 2000, 0.5
 
 
-def rescale_schedule(cfg: Config, max_epochs: int) -> None:
+def rescale_schedule(cfg: Config, max_epochs: int, steps: tuple[int, int] | None = None) -> None:
     """Changes the length of a training, and everything that is tied to it in proportion.
 
     Learning rate schedules by epoch, deep training, epochs of batch augmentations and of pipeline
-    switches, and the validation interval are scaled and rounded; a warm-up by iterations stays.
-    What began before the end of the training still does, and what becomes shorter than an epoch is
-    dropped.
+    switches, and the validation interval are scaled and rounded. What began before the end of the
+    training still does, and what becomes shorter than an epoch is dropped.
+
+    What counts iterations (a warm-up, an average of weights) is shortened with the training if
+    ``steps`` tells how many there are; a warm-up then takes a tenth of it at most. A longer
+    training keeps it.
 
     Args:
         cfg: Config of a training by epochs; changed in place.
         max_epochs: New number of epochs, >= 1.
+        steps: Iterations of an epoch, before and now.
 
     Raises:
         UserError: If ``max_epochs`` is below 1 or the config does not train by epochs.
@@ -75,3 +88,33 @@ def rescale_schedule(cfg: Config, max_epochs: int) -> None:
                 scale(entry, 'begin', 'end')
                 if not is_left(entry):
                     del hook['schedule'][name]
+    if steps is not None:
+        before, now = old * steps[0], max_epochs * steps[1]
+        _rescale_iterations(cfg, min(1.0, now / before), now)
+
+
+def _rescale_iterations(cfg: Config, ratio: float, iterations: int) -> None:
+    def scaled(value: int) -> int:
+        return max(round(value * ratio), 1) if value > 0 else value
+
+    by_iteration = [s for s in cfg.get('param_scheduler') or [] if not s.get('by_epoch', True)]
+    ends = [s['end'] for s in by_iteration if not s.get('begin') and s.get('end')]
+    warm_up = min(ends, default=0)
+    capped = min(scaled(warm_up), max(1, int(_MOST_WARM_UP * iterations)), warm_up)
+
+    for scheduler in by_iteration:
+        for key in ('begin', 'end', 'T_max'):
+            if scheduler.get(key) is not None:
+                value = scheduler[key]
+                scheduler[key] = capped if value == warm_up else scaled(value)
+        if 'milestones' in scheduler:
+            scheduler.milestones = sorted({scaled(value) for value in scheduler.milestones})
+    for hook in [*(cfg.get('custom_hooks') or []), *cfg.get('default_hooks', {}).values()]:
+        if hook and hook['type'] == 'EMAHook':
+            if 'begin_iter' in hook:
+                hook['begin_iter'] = scaled(hook['begin_iter'])
+            # Averages over the same share of the training: 1 / momentum iterations.
+            momentum = hook.get('momentum', _EMA_MOMENTUM)
+            hook['momentum'] = max(momentum, min(momentum / ratio, _MOST_MOMENTUM))
+            if hook.get('ema_type') == 'ExpMomentumEMA':
+                hook['gamma'] = scaled(hook.get('gamma', _EMA_GAMMA))

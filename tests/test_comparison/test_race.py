@@ -44,7 +44,7 @@ def test_what_is_no_budget(text):
 @example(1001, 32)  # likewise
 def test_iterations_are_divided_into_equal_epochs(iterations, natural):
     epochs, steps = divide_iterations(iterations, natural)
-    # The nearest multiple of n is at most n / 2 away. Among the numbers of epochs that are tried are
+    # The nearest multiple of n is at most n / 2 away. Among the numbers of epochs tried are
     # half of the wanted one, and the multiple of the shortest epoch that is nearest (n epochs with
     # 2 n at most wanted): what is found is no further away than the nearer one of these.
     wanted = min(iterations, max(8, iterations / natural))

@@ -42,6 +42,33 @@ def test_scales_everything_that_counts_epochs():
     assert (schedule.a.begin, schedule.a.end) == (1, -2)
 
 
+@pytest.mark.parametrize('max_epochs, steps', [(4, 15), (1, 60), (20, 50), (40, 50), (80, 50)])
+@pytest.mark.parametrize('warm_up', [100, 2000, 10**6])
+def test_what_counts_iterations_is_shortened_too(warm_up, max_epochs, steps):
+    cfg = config()
+    cfg.param_scheduler[0].end = warm_up
+    cfg.custom_hooks = [
+        dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=1e-3, gamma=warm_up),
+        dict(type='EMAHook', begin_iter=warm_up),
+    ]
+    rescale_schedule(cfg, max_epochs, (50, steps))
+    iterations, ratio = max_epochs * steps, min(1, max_epochs * steps / 2000)
+    end = cfg.param_scheduler[0].end
+    assert 1 <= end <= warm_up and end <= max(1, iterations / 10)
+    assert end == min(max(1, round(warm_up * ratio)), iterations // 10)
+    # The average is over the same share of the training.
+    exponential, plain = cfg.custom_hooks
+    assert exponential.momentum == pytest.approx(1e-3 / ratio)
+    assert exponential.gamma == plain.begin_iter == pytest.approx(warm_up * ratio, abs=0.5)
+    assert plain.momentum == pytest.approx(2e-4 / ratio)
+
+
+def test_a_very_short_training_still_averages():
+    cfg = Config(dict(train_cfg=dict(max_epochs=300), custom_hooks=[dict(type='EMAHook')]))
+    rescale_schedule(cfg, 1, (10_000, 10))
+    assert cfg.custom_hooks[0].momentum == 0.5
+
+
 def test_refuses_what_has_no_epochs():
     with pytest.raises(UserError, match='max_epochs=0'):
         rescale_schedule(config(), 0)
