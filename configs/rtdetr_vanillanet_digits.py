@@ -2,7 +2,7 @@
 _base_ = [
     './_base_/models/rtdetr_vanillanet.py',
     './_base_/datasets/digits_on_paper.py',
-    './_base_/schedules/rtdetr_6x.py',
+    './_base_/schedules/short_average.py',
     './_base_/default_runtime.py',
 ]
 
@@ -41,14 +41,3 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=0.1, norm_type=2),
     paramwise_cfg=dict(norm_decay_mult=0, bypass_duplicate=True),
 )
-custom_hooks = [
-    dict(type='ChannelsLastHook'),
-    dict(
-        type='EMAHook',
-        ema_type='ExpMomentumEMA',
-        momentum=2e-3,
-        gamma=200,
-        update_buffers=True,
-        priority=49,
-    ),
-]

@@ -1,6 +1,6 @@
 # From scratch on a few hundred images: a higher learning rate than COCO's recipe, flat and then
 # falling, and an average over fewer iterations.
-_base_ = './rtdetr_6x.py'
+_base_ = './short_average.py'
 
 max_epochs = 40
 train_cfg = dict(max_epochs=max_epochs, val_interval=5)
@@ -21,15 +21,4 @@ optim_wrapper = dict(
     constructor='ParamGroupOptimWrapperConstructor',
     paramwise_cfg=dict(_delete_=True, norm_decay_mult=0, bias_decay_mult=0),
 )
-custom_hooks = [
-    dict(type='ChannelsLastHook'),
-    dict(
-        type='EMAHook',
-        ema_type='ExpMomentumEMA',
-        momentum=2e-3,
-        gamma=200,
-        update_buffers=True,
-        priority=49,
-    ),
-]
 auto_scale_lr = dict(base_batch_size=4)
