@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -106,42 +107,83 @@ def _heads(part: object, is_head: bool = True) -> Iterator[dict]:
                 yield from _heads(item)
 
 
+class _Layout(NamedTuple):
+    """How the rows of a tensor belong to classes."""
+
+    per_class: int
+    background: bool = False  # a row after the classes, as often as a class has one
+    adjacent: bool = False  # the rows of a class follow each other
+
+    def rows(self, num_classes: int) -> tuple[Tensor, Tensor]:
+        """Rows of each class (num_classes, per_class), and of the background (any)."""
+        if self.adjacent:
+            rows = torch.arange(num_classes * self.per_class).view(num_classes, -1)
+        else:
+            rows = torch.arange((num_classes + self.background) * self.per_class)
+            rows = rows.view(self.per_class, -1).T
+        return rows[:num_classes], rows[num_classes:]
+
+
+def _layout(name: str, num_rows: tuple[int, int], num_classes: tuple[int, int]) -> _Layout | None:
+    """Layout of a tensor whose number of rows goes from one to the other with that of classes."""
+    if num_classes[0] == num_classes[1]:
+        if not name.startswith((*CLASS_LAYERS, CLASS_EMBED)) or num_rows[0] != num_rows[1]:
+            return None
+        per_class = 1
+    else:
+        per_class, rest = divmod(num_rows[0] - num_rows[1], num_classes[0] - num_classes[1])
+        if per_class < 1 or rest:
+            return None
+    extra = num_rows[0] - per_class * num_classes[0]
+    if extra in (0, per_class) and (per_class == 1 or 'cls' in name):
+        return _Layout(per_class, background=extra > 0)
+    if extra == 0 and 'reg' in name:
+        return _Layout(per_class, adjacent=True)
+    return None
+
+
 def transfer_class_rows(
     state: Mapping[str, Tensor],
     new: Mapping[str, Tensor],
     old_classes: Sequence[str],
     new_classes: Sequence[str],
-) -> tuple[dict[str, Tensor], list[str]]:
+) -> tuple[dict[str, Tensor], list[str], list[str]]:
     """Weights for other classes: what was learnt of a class goes where its name is now.
 
+    What depends on classes is told by the number of rows, which changes with that of the classes;
+    with as many classes as before, by the names of RT-DETR's layers. How the rows lie is mmdet's
+    convention: a row for each class and at most one more at the end, for the background; in layers
+    named ``cls`` the same for each of several anchors; in layers named ``reg`` the four of a box
+    for each class. Anything else (YOLOv3's rows for box and objectness, say) is left as it is.
+
     Args:
-        state: Tensors by name, of a detector with RT-DETR's head.
+        state: Tensors by name, of a detector.
         new: The same of the model for the new classes, as it was initialised.
         old_classes: Names of the classes of ``state``, in the order of the rows.
         new_classes: Names of the classes of ``new``.
 
     Returns:
-        ``state`` with the class-dependent tensors in the form of ``new``: rows of classes with a
-        known name from ``state``, the others from ``new``; and the known names.
+        ``state`` with the tensors that depend on classes in the form of ``new``: rows of classes
+        with a known name from ``state``, the others from ``new``; the names of those tensors; and
+        the known names of classes.
     """
-    old_row = {name: row for row, name in enumerate(old_classes)}
-    known = [name for name in new_classes if name in old_row]
-    source = torch.tensor([old_row[name] for name in known], dtype=torch.long)
+    old_number = {name: number for number, name in enumerate(old_classes)}
+    known = [name for name in new_classes if name in old_number]
+    source = torch.tensor([old_number[name] for name in known], dtype=torch.long)
     target = torch.tensor([new_classes.index(name) for name in known], dtype=torch.long)
     result = dict(state)
+    moved = []
     for name, tensor in state.items():
-        if not name.startswith((*CLASS_LAYERS, CLASS_EMBED)) or name not in new:
+        if name not in new or tensor.dim() == 0 or tensor.shape[1:] != new[name].shape[1:]:
             continue
-        # Denoising has one row more, for "no object".
-        extra = int(name.startswith(CLASS_EMBED))
-        fits = (
-            len(tensor) == len(old_classes) + extra
-            and len(new[name]) == len(new_classes) + extra
-            and tensor.shape[1:] == new[name].shape[1:]
-        )
-        if not fits:
+        number = (len(old_classes), len(new_classes))
+        layout = _layout(name, (len(tensor), len(new[name])), number)
+        if layout is None:
             continue
+        (old_rows, old_rest), (new_rows, new_rest) = (layout.rows(n) for n in number)
         rows = new[name].detach().clone()
-        rows[target] = tensor[source].to(rows)
+        rows[new_rows[target]] = tensor[old_rows[source]].to(rows)
+        rows[new_rest] = tensor[old_rest].to(rows)
         result[name] = rows
-    return result, known
+        moved.append(name)
+    return result, moved, known

@@ -1,3 +1,4 @@
+import re
 import types
 
 import pytest
@@ -8,6 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.runner import ValLoop
 
 from mmdet_vanilla.engine import ChannelsLastHook, CheckDatasetHook, SwitchToDeployHook
+from mmdet_vanilla.engine.hooks import ClassRowsHook
 from mmdet_vanilla.engine.hooks.check_dataset_hook import DatasetError, check_dataset
 
 
@@ -66,3 +68,31 @@ def test_channels_last_hook(model):
     ChannelsLastHook().before_run(types.SimpleNamespace(model=model))
     weight = model.neck.downsample_convs[0].conv.weight
     assert weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ('head', 'known', 'expected'),
+    [
+        ('RetinaHead', 'bxyz', r'Kept for 1 with the same name \(b\); 1 start new \(q\)'),
+        ('RetinaHead', 'xb', 'of a RetinaHead .* cannot be told: since there are as many, all are'),
+        ('YOLOV3Head', 'bxyz', 'of a YOLOV3Head .* those of another shape start new, for all'),
+    ],
+)
+def test_fine_tuning_says_what_of_the_classes_is_kept(head, known, expected):
+    said = []
+    channels = dict(out_channels=[8] * 3) if head == 'YOLOV3Head' else dict(feat_channels=8)
+    channels['in_channels'] = [8] * 3 if head == 'YOLOV3Head' else 8
+    before, model = (
+        MODELS.build(dict(type=head, num_classes=number, **channels)) for number in (len(known), 2)
+    )
+    dataset = types.SimpleNamespace(metainfo=dict(classes=('b', 'q')))
+    runner = types.SimpleNamespace(
+        model=model,
+        logger=types.SimpleNamespace(info=said.append, warning=said.append),
+        _load_from='x.pth',
+        _resume=False,
+        _train_loop=types.SimpleNamespace(dataloader=types.SimpleNamespace(dataset=dataset)),
+    )
+    meta = dict(dataset_meta=dict(classes=tuple(known)))
+    ClassRowsHook().after_load_checkpoint(runner, dict(meta=meta, state_dict=before.state_dict()))
+    assert len(said) == 1 and re.search(expected, said[0]), said

@@ -5,8 +5,8 @@ from __future__ import annotations
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 
-from mmdet_vanilla.models import RTDETR
 from mmdet_vanilla.utils.classes import classes_of, transfer_class_rows
 from mmdet_vanilla.utils.errors import UserError
 
@@ -23,9 +23,10 @@ class ClassOrderError(UserError, ValueError):
 class ClassRowsHook(Hook):
     """Compares the class names of a checkpoint with those of the data, and acts on it.
 
-    In fine-tuning (``load_from``) an RT-DETR keeps the rows of the layers that depend on classes
-    for names that both have; the other classes start new. In testing and resuming the names must
-    be in the same order.
+    In fine-tuning (``load_from``) the rows of the layers that depend on classes are kept for names
+    that both have; the other classes start new. Which layers can be told is said at
+    :func:`transfer_class_rows`; a warning names a detector where none can. In testing and resuming
+    the names must be in the same order.
     """
 
     # Before EMAHook, which takes the weights from the checkpoint, and after ConvertCheckpointHook,
@@ -55,17 +56,32 @@ class ClassRowsHook(Hook):
                 f'{runner._load_from} was trained on other class names than those of the data.'
             )
             return
-        model = detector_of(runner)
-        if not isinstance(model, RTDETR) or 'state_dict' not in checkpoint:
+        if 'state_dict' not in checkpoint:
             return
-        checkpoint['state_dict'], known = transfer_class_rows(
+        model = detector_of(runner)
+        checkpoint['state_dict'], moved, known = transfer_class_rows(
             checkpoint['state_dict'], model.state_dict(), old, new
         )
+        if not moved:
+            runner.logger.warning(self._nothing_kept(runner, model, len(old) == len(new)))
+            return
         fresh = [name for name in new if name not in known]
         runner.logger.info(
             f'{runner._load_from} knows {len(old)} classes. Kept for {len(known)} with the same '
             f'name{_named(known)}; {len(fresh)} start new{_named(fresh)}.'
         )
+
+    @staticmethod
+    def _nothing_kept(runner: Runner, model: nn.Module, same_number: bool) -> str:
+        what = f'{runner._load_from} has other classes than the data, and which weights of a '
+        what += f'{type(model).__name__} belong to them cannot be told: '
+        if same_number:
+            return what + (
+                'since there are as many, all are loaded, and each class begins with what was '
+                'learnt of the one at its place. If the names are the same in another order, set '
+                "metainfo.classes to the checkpoint's."
+            )
+        return what + 'those of another shape start new, for all classes.'
 
 
 def _named(names: list[str]) -> str:
