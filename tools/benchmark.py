@@ -1,13 +1,15 @@
 """Speed and memory, ours beside others', in one run.
 
 Example:
-    python tools/benchmark.py inference configs/rtdetr_r18vd_coco.py --runtimes fused transformers
+    python tools/benchmark.py inference configs/rtdetr_r18vd_coco.py --forms fused transformers
     python tools/benchmark.py training configs/rtdetr_r18vd_coco.py --batch 2 --objects 7 --memory
     python tools/benchmark.py profile configs/rtdetr_r18vd_coco.py --training
     python tools/benchmark.py growth configs/rtdetr_r18vd_coco.py --axes side batch --plot out.png
 """
 
 import argparse
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import mmdet_vanilla  # noqa: F401
@@ -37,17 +39,16 @@ def parse_args() -> argparse.Namespace:
 
     command = add(inference, 'forward passes in several runtimes')
     add_sizes(command, batch=1)
-    command.add_argument('--runtimes', nargs='+', choices=cases.RUNTIMES, help='by default all')
+    command.add_argument('--forms', nargs='+', choices=cases.RUNTIMES, help='by default all')
     command.add_argument('--backbone', action='store_true', help='the backbone alone')
 
     command = add(training, 'training steps')
     add_sizes(command, batch=2)
     command.add_argument('--objects', type=int, nargs='+', default=[7], help='objects of an image')
-    command.add_argument('--implementations', nargs='+', choices=cases.IMPLEMENTATIONS)
+    command.add_argument('--forms', nargs='+', choices=cases.IMPLEMENTATIONS, help='by default all')
 
     command = add(profile, 'where the time goes, by part')
     command.add_argument('--training', action='store_true', help='of a training step')
-    command.add_argument('--channels-last', action='store_true')
     command.add_argument('--batch', type=int, default=1)
     command.add_argument('--objects', type=int, default=7, help='objects of an image, in training')
     command.add_argument('--size', type=int, default=640, help='side of an image')
@@ -72,60 +73,47 @@ def parse_args() -> argparse.Namespace:
 
 def inference(args: argparse.Namespace, machine: Machine) -> list[report.Result]:
     """Prints a table for every size and batch."""
-    runtimes = args.runtimes or cases.RUNTIMES
-    if args.backbone or not has_peer(args.config):
-        runtimes = [runtime for runtime in runtimes if runtime != cases.TRANSFORMERS]
+    forms = _forms(args, cases.RUNTIMES, peers=not args.backbone)
     everything = []
-    for size in args.size:
-        for batch in args.batch:
-            of_runtime = {
-                runtime: cases.Inference(args.config, runtime, batch, size, args.backbone)
-                for runtime in runtimes
-            }
-            results = measure.measure(of_runtime, args.rounds, memory=args.memory)
-            gflop = measure.count_gflop(next(iter(of_runtime.values())))
-            for result in results:
-                result.gflop = gflop
-            part = 'backbone' if args.backbone else 'detector'
-            print(f'\n{args.config}, {part}, batch {batch}, {size}x{size}\n')
-            print(report.results_table(results, machine, cases.TRANSFORMERS))
-            everything += _named(results, batch=batch, size=size)
+    for size, batch in itertools.product(args.size, args.batch):
+        settings = dict(batch=batch, size=size)
+        of_form = {
+            form: cases.Inference(args.config, form, backbone_only=args.backbone, **settings)
+            for form in forms
+        }
+        results = measure.measure(of_form, args.rounds, memory=args.memory)
+        ours = cases.Inference(args.config, backbone_only=args.backbone, **settings)
+        gflop = measure.count_gflop(ours)
+        for result in results:
+            result.gflop = gflop
+        everything += _show(args, results, machine, settings)
     return everything
 
 
 def training(args: argparse.Namespace, machine: Machine) -> list[report.Result]:
     """Prints a table for every batch and number of objects."""
-    implementations = args.implementations or cases.IMPLEMENTATIONS
-    if not has_peer(args.config):
-        implementations = [name for name in implementations if name != cases.TRANSFORMERS]
+    forms = _forms(args, cases.IMPLEMENTATIONS)
     everything = []
-    for size in args.size:
-        for batch in args.batch:
-            for objects in args.objects:
-                of_name = {
-                    name: cases.TrainingStep(args.config, name, batch, objects, size)
-                    for name in implementations
-                }
-                results = measure.measure(of_name, args.rounds, warmup=1, memory=args.memory)
-                print(f'\n{args.config}, batch {batch}, {objects} objects, {size}x{size}\n')
-                print(report.results_table(results, machine, cases.TRANSFORMERS))
-                everything += _named(results, batch=batch, size=size, objects=objects)
+    for size, batch, objects in itertools.product(args.size, args.batch, args.objects):
+        settings = dict(batch=batch, size=size, objects=objects)
+        of_form = {form: cases.TrainingStep(args.config, form, **settings) for form in forms}
+        results = measure.measure(of_form, args.rounds, warmup=1, memory=args.memory)
+        everything += _show(args, results, machine, settings)
     return everything
 
 
 def profile(args: argparse.Namespace, machine: Machine) -> dict:
     """Prints the parts of a forward pass or a training step."""
+    settings = dict(batch=args.batch, size=args.size)
     if args.training:
-        name = 'ours, channels-last' if args.channels_last else 'ours'
-        case = cases.TrainingStep(args.config, name, args.batch, args.objects, args.size)
+        case = cases.TrainingStep(args.config, objects=args.objects, **settings)
         model = case.model()
-        parts = profiling.profile_training(model, *case.batch_of(model), args.rounds)
+        samples = case.samples(model.bbox_head.num_classes)
+        parts = profiling.profile_training(model, case.images(), samples, args.rounds)
     else:
-        name = 'fused, channels-last' if args.channels_last else 'fused'
-        case = cases.Inference(args.config, name, args.batch, args.size)
-        network, images = case.prepare()
-        parts = profiling.profile_inference(network, images, args.rounds)
-    print(f'\n{args.config}, {name}, batch {args.batch}, {args.size}x{args.size}\n')
+        case = cases.Inference(args.config, **settings)
+        parts = profiling.profile_inference(*case.prepare(), args.rounds)
+    print(f'\n{args.config}, {case.form}, batch {args.batch}, {args.size}x{args.size}\n')
     rows = [(part, f'{ms:.1f}', f'{s:.3f}') for part, ms, s in profiling.shares(parts)]
     print(report.markdown(['part', 'mean ms', 'share'], rows))
     return parts
@@ -171,8 +159,22 @@ def growth(args: argparse.Namespace, machine: Machine) -> dict:
     return results
 
 
-def _named(results: list[report.Result], **settings: int) -> list[report.Result]:
+def _forms(args: argparse.Namespace, known: Sequence[str], peers: bool = True) -> Sequence[str]:
+    if peers and has_peer(args.config):
+        return args.forms or known
+    return [form for form in args.forms or known if form not in cases.PEERS]
+
+
+def _show(
+    args: argparse.Namespace,
+    results: list[report.Result],
+    machine: Machine,
+    settings: dict[str, int],
+) -> list[report.Result]:
     suffix = ', '.join(f'{name} {value}' for name, value in settings.items())
+    part = ', backbone' if getattr(args, 'backbone', False) else ''
+    print(f'\n{args.config}{part}, {suffix}\n')
+    print(report.results_table(results, machine, cases.TRANSFORMERS), flush=True)
     for result in results:
         result.name = f'{result.name}, {suffix}'
     return results

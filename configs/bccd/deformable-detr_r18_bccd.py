@@ -84,3 +84,5 @@ optim_wrapper = dict(
         custom_keys=dict(sampling_offsets=dict(lr_mult=0.1), reference_points=dict(lr_mult=0.1))
     )
 )
+# As ours is laid out on a CPU.
+default_hooks = dict(channels_last=dict(type='ChannelsLastHook'))

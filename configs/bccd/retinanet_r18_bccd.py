@@ -11,3 +11,5 @@ model = dict(
     neck=dict(in_channels=[16, 32, 64, 128], out_channels=96),
     bbox_head=dict(num_classes=3, in_channels=96, feat_channels=96, stacked_convs=3),
 )
+# As ours is laid out on a CPU.
+default_hooks = dict(channels_last=dict(type='ChannelsLastHook'))

@@ -34,3 +34,5 @@ model = dict(
         freeze_backbone_batch_norms=False,
     ),
 )
+# As ours is laid out on a CPU.
+default_hooks = dict(channels_last=dict(type='ChannelsLastHook'))

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from mmdet.registry import MODELS
@@ -24,18 +25,18 @@ from mmdet_vanilla.utils.timing import Run
 from .peers import build_peer, has_peer, load_peers_weights
 
 TRANSFORMERS = 'transformers'
+PEERS = (TRANSFORMERS, 'transformers, channels-last')
 EXPORTED = ('onnxruntime', 'openvino', 'openvino, bfloat16')
 RUNTIMES = (
     'training form',
     'fused',
-    'fused, channels-last',
+    'fused, NCHW',
     'fused, compiled',
     'fused, bfloat16',
     *EXPORTED,
-    TRANSFORMERS,
+    *PEERS,
 )
-CHANNELS_LAST = ('fused, channels-last', 'fused, compiled', 'fused, bfloat16')
-IMPLEMENTATIONS = ('ours', 'ours, channels-last', TRANSFORMERS)
+IMPLEMENTATIONS = ('ours', 'ours, NCHW', *PEERS)
 
 
 def build_model(
@@ -46,7 +47,7 @@ def build_model(
     Args:
         config: Path of the config.
         options: Overrides of the config, dotted keys and values.
-        same_weights: Whether a config that has a peer takes its weights.
+        same_weights: Whether a config that has a peer takes its weights, unless it has overrides.
 
     Returns:
         The detector in evaluation mode, in the training form.
@@ -80,8 +81,48 @@ class Detections(nn.Module):
         return torch.stack(boxes), torch.stack([r.labels for r in results])
 
 
+@dataclass(frozen=True)
 class Case:
-    """Builds a function to measure."""
+    """Builds a function to measure.
+
+    Attributes:
+        config: Path of the config of a detector.
+        form: Of the detector, or of its peer; each kind of case has its own.
+        batch: Images at once.
+        size: Side of the square images.
+        options: Overrides of the config, dotted keys and values.
+        same_weights: Whether a config that has a peer takes its weights.
+    """
+
+    config: str
+    form: str
+    batch: int = 1
+    size: int = 640
+    options: tuple[tuple[str, object], ...] = ()
+    same_weights: bool = True
+
+    forms: ClassVar[tuple[str, ...]]
+
+    def __post_init__(self) -> None:
+        if self.form not in self.forms:
+            raise UserError(f'form {self.form!r}: expected one of {", ".join(self.forms)}.')
+
+    def images(self) -> Tensor:
+        """Random images, always the same ones."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.rand(self.batch, 3, self.size, self.size, generator=generator)
+
+    def model(self) -> nn.Module:
+        """The detector or its peer, in the training form and the form's memory format."""
+        if self.form in PEERS:
+            model = build_peer(self.config)
+        else:
+            model = build_model(self.config, self.options, self.same_weights)
+        if 'channels-last' in self.form:
+            model.to(memory_format=torch.channels_last)
+        elif 'NCHW' in self.form:
+            model.to(memory_format=torch.contiguous_format)
+        return model
 
     def build(self) -> Run:
         """Prepares everything and returns the function to time."""
@@ -94,61 +135,42 @@ class Case:
 
 @dataclass(frozen=True)
 class Inference(Case):
-    """A forward pass.
+    """A forward pass in one of :data:`RUNTIMES`, laid out as the config says where none is named.
 
     Attributes:
-        config: Path of the config of a detector.
-        runtime: One of :data:`RUNTIMES`.
-        batch: Images at once.
-        size: Side of the square images.
         backbone_only: Whether only the backbone runs.
-        options: Overrides of the config, dotted keys and values.
-        same_weights: Whether a config that has a peer takes its weights.
     """
 
-    config: str
-    runtime: str = 'fused'
-    batch: int = 1
-    size: int = 640
+    form: str = 'fused'
     backbone_only: bool = False
-    options: tuple[tuple[str, object], ...] = ()
-    same_weights: bool = True
 
-    def images(self) -> Tensor:
-        """Random images, always the same ones."""
-        generator = torch.Generator().manual_seed(0)
-        return torch.rand(self.batch, 3, self.size, self.size, generator=generator)
+    forms = RUNTIMES
 
     def network(self) -> nn.Module:
         """What maps images to outputs, in the training form."""
-        model = build_model(self.config, self.options, self.same_weights)
+        model = self.model()
         return model.backbone if self.backbone_only else Detections(model)
 
     def build(self) -> Run:
         """Prepares everything and returns the function to time, which returns the outputs."""
-        if self.runtime not in RUNTIMES:
-            raise UserError(f'runtime {self.runtime!r}: expected one of {", ".join(RUNTIMES)}.')
-        if self.runtime == TRANSFORMERS:
-            images, peer = self.images(), build_peer(self.config).model
+        if self.form in PEERS:
+            images, peer = self.images(), self.model().model
             return _inference(lambda: peer(pixel_values=images))
         network, images = self.prepare()
-        if self.runtime in EXPORTED:
+        if self.form in EXPORTED:
             return self._exported(network, images)
-        if self.runtime == 'fused, compiled':
+        if self.form == 'fused, compiled':
             network = torch.compile(network)
-        if self.runtime == 'fused, bfloat16':
+        if self.form == 'fused, bfloat16':
             network = torch.autocast('cpu', torch.bfloat16)(network)
         return _inference(lambda: network(images))
 
     def prepare(self) -> tuple[nn.Module, Tensor]:
-        """The network and the images in the form and memory format of a runtime of PyTorch's."""
+        """The network and the images in a form of PyTorch's."""
         network, images = self.network(), self.images()
-        if self.runtime != 'training form':
+        if self.form != 'training form':
             switch_to_deploy(network)
-        if self.runtime in CHANNELS_LAST:
-            network.to(memory_format=torch.channels_last)
-            images = images.contiguous(memory_format=torch.channels_last)
-        if self.runtime == 'fused, bfloat16' and self.backbone_only:
+        if self.form == 'fused, bfloat16' and self.backbone_only:
             network, images = network.to(torch.bfloat16), images.to(torch.bfloat16)
         return network, images
 
@@ -162,80 +184,31 @@ class Inference(Case):
             else:
                 exported.export_detector(network.model, images, path)
             # The weights are read before the folder is gone.
-            return exported.load(path, self.runtime, images)
-
-
-def random_samples(
-    batch: int, objects: int, size: int, num_classes: int, seed: int = 0
-) -> list[DetDataSample]:
-    """Ground truth of random objects.
-
-    Args:
-        batch: Number of images.
-        objects: Objects of every image.
-        size: Side of the square images.
-        num_classes: Number of classes.
-        seed: Of the random numbers.
-
-    Returns:
-        A data sample per image, boxes of a twentieth to a third of the side in input pixels.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    samples = []
-    for _ in range(batch):
-        sides = size * (0.05 + 0.28 * torch.rand(objects, 2, generator=generator))
-        low = torch.rand(objects, 2, generator=generator) * (size - sides)
-        labels = torch.randint(num_classes, (objects,), generator=generator)
-        shape = (size, size)
-        sample = DetDataSample(
-            metainfo=dict(
-                img_shape=shape,
-                batch_input_shape=shape,
-                ori_shape=shape,
-                scale_factor=(1.0, 1.0),
-            )
-        )
-        boxes = torch.cat([low, low + sides], dim=1)
-        sample.gt_instances = InstanceData(bboxes=boxes, labels=labels)
-        samples.append(sample)
-    return samples
+            return exported.load(path, self.form, images)
 
 
 @dataclass(frozen=True)
 class TrainingStep(Case):
-    """A training step: forward, matching, losses, backward, clipping, optimizer.
+    """Forward, matching, losses, backward, clipping, optimizer, of :data:`IMPLEMENTATIONS`.
 
     Attributes:
-        config: Path of the config of a detector.
-        implementation: One of :data:`IMPLEMENTATIONS`.
-        batch: Images at once.
         objects: Objects of every image.
-        size: Side of the square images.
-        options: Overrides of the config, dotted keys and values.
-        same_weights: Whether a config that has a peer takes its weights.
     """
 
-    config: str
-    implementation: str = 'ours'
+    form: str = 'ours'
     batch: int = 2
     objects: int = 7
-    size: int = 640
-    options: tuple[tuple[str, object], ...] = ()
-    same_weights: bool = True
+
+    forms = IMPLEMENTATIONS
 
     def model(self) -> nn.Module:
-        """The detector in training mode."""
-        if self.implementation not in IMPLEMENTATIONS:
-            known = ', '.join(IMPLEMENTATIONS)
-            raise UserError(f'implementation {self.implementation!r}: expected one of {known}.')
-        if self.implementation == TRANSFORMERS:
-            return build_peer(self.config).train()
-        return build_model(self.config, self.options, self.same_weights).train()
+        """The same in training mode."""
+        return super().model().train()
 
     def build(self) -> Run:
         """Prepares everything and returns the function to time, which returns the loss."""
         model = self.model()
-        images, samples = self.batch_of(model)
+        images, samples = self.images(), self.samples(_num_classes(model))
         params = [param for param in model.parameters() if param.requires_grad]
         optimizer = torch.optim.AdamW(params, lr=1e-4, weight_decay=1e-4)
 
@@ -249,14 +222,34 @@ class TrainingStep(Case):
 
         return step
 
-    def batch_of(self, model: nn.Module) -> tuple[Tensor, list[DetDataSample]]:
-        """Images and ground truth for a model, which is brought into their memory format."""
-        images = Inference(self.config, batch=self.batch, size=self.size).images()
-        if self.implementation == 'ours, channels-last':
-            model.to(memory_format=torch.channels_last)
-            images = images.contiguous(memory_format=torch.channels_last)
-        num_classes = _num_classes(model)
-        return images, random_samples(self.batch, self.objects, self.size, num_classes)
+    def samples(self, num_classes: int) -> list[DetDataSample]:
+        """Ground truth of random objects, always the same.
+
+        Args:
+            num_classes: Number of classes.
+
+        Returns:
+            A data sample per image, boxes of a twentieth to a third of the side in input pixels.
+        """
+        generator = torch.Generator().manual_seed(0)
+        shape = (self.size, self.size)
+        samples = []
+        for _ in range(self.batch):
+            sides = self.size * (0.05 + 0.28 * torch.rand(self.objects, 2, generator=generator))
+            low = torch.rand(self.objects, 2, generator=generator) * (self.size - sides)
+            labels = torch.randint(num_classes, (self.objects,), generator=generator)
+            sample = DetDataSample(
+                metainfo=dict(
+                    img_shape=shape,
+                    batch_input_shape=shape,
+                    ori_shape=shape,
+                    scale_factor=(1.0, 1.0),
+                )
+            )
+            boxes = torch.cat([low, low + sides], dim=1)
+            sample.gt_instances = InstanceData(bboxes=boxes, labels=labels)
+            samples.append(sample)
+        return samples
 
 
 def _num_classes(model: nn.Module) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -9,12 +10,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_vanilla.utils.timing import peak_memory, time_interleaved
 
-from .cases import TRANSFORMERS, Inference, TrainingStep
+from .cases import TRANSFORMERS, Case, Inference, TrainingStep
 from .report import Result
 
 
 def measure(
-    cases: Mapping[str, Inference | TrainingStep],
+    cases: Mapping[str, Case],
     rounds: int = 10,
     warmup: int = 2,
     memory: bool = False,
@@ -55,7 +56,7 @@ def count_gflop(case: Inference) -> float:
 def largest_difference(case: Inference) -> float:
     """How far the logits of ours are from those of the peer, with the same weights and images."""
     ours = case.network()
-    peer = Inference(case.config, TRANSFORMERS, case.batch, case.size).build()().logits
+    peer = dataclasses.replace(case, form=TRANSFORMERS).build()().logits
     with torch.inference_mode():
         logits = ours.model(case.images())[0][-1]
     return float((logits - peer).abs().max())

@@ -48,14 +48,11 @@ def has_peer(config: str) -> bool:
     return Path(config).stem in SHAPES and importlib.util.find_spec('transformers') is not None
 
 
-def build_peer(config: str, num_classes: int = 80, seed: int = 0, **changes) -> nn.Module:
-    """Builds the model of ``transformers`` with random weights.
+def build_peer(config: str) -> nn.Module:
+    """Builds the model of ``transformers`` with random weights, always the same ones.
 
     Args:
         config: Path of a config.
-        num_classes: Number of classes.
-        seed: Of the weights.
-        **changes: Arguments of ``RTDetrConfig`` that replace those of the shape.
 
     Returns:
         A ``TransformersRTDETR`` in evaluation mode.
@@ -75,15 +72,8 @@ def build_peer(config: str, num_classes: int = 80, seed: int = 0, **changes) -> 
         raise UserError(
             f'transformers is not installed ({error}): pip install -r requirements/peers.txt.'
         ) from None
-    shape = SHAPES[name]
-    torch.manual_seed(seed)
-    peer = dict(
-        type='TransformersRTDETR',
-        backbone=shape['backbone'],
-        model={**shape['model'], **changes},
-        num_classes=num_classes,
-    )
-    return MODELS.build(peer).eval()
+    torch.manual_seed(0)
+    return MODELS.build(dict(type='TransformersRTDETR', num_classes=80, **SHAPES[name])).eval()
 
 
 def load_peers_weights(model: nn.Module, peer: nn.Module) -> None:

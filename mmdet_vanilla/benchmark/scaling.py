@@ -47,45 +47,41 @@ def _options(**values: object) -> tuple[tuple[str, object], ...]:
     return tuple((f'model.bbox_head.{name}', value) for name, value in values.items())
 
 
-_FUSED = 'fused, channels-last'
-_OURS = 'ours, channels-last'
 AXES: Mapping[str, Axis] = {
     'side': Axis(
         'side of the image',
         (320, 480, 640, 960, 1280),
-        lambda config, n: Inference(config, _FUSED, size=n),
+        lambda config, n: Inference(config, size=n),
         work=2,
         memory=True,
     ),
     'batch': Axis(
         'images at once',
         (1, 2, 4, 8, 16),
-        lambda config, n: Inference(config, _FUSED, batch=n, size=320),
+        lambda config, n: Inference(config, batch=n, size=320),
         memory=True,
     ),
     'objects': Axis(
         'objects of an image, in training at 320x320',
         (0, 1, 10, 30, 100, 200, 300),
-        lambda config, n: TrainingStep(config, _OURS, objects=n, size=320),
+        lambda config, n: TrainingStep(config, objects=n, size=320),
         memory=True,
     ),
     'classes': Axis(
         'classes',
         (1, 20, 80, 365, 1200),
-        lambda config, n: Inference(config, _FUSED, size=320, options=_options(num_classes=n)),
+        lambda config, n: Inference(config, size=320, options=_options(num_classes=n)),
     ),
     'classes-training': Axis(
         'classes, in training at 320x320',
         (1, 20, 80, 365, 1200),
-        lambda config, n: TrainingStep(config, _OURS, size=320, options=_options(num_classes=n)),
+        lambda config, n: TrainingStep(config, size=320, options=_options(num_classes=n)),
         memory=True,
     ),
     'layers': Axis(
         'decoder layers',
         (1, 2, 3, 4, 6),
-        lambda config, n: Inference(
-            config, _FUSED, size=320, options=_options(num_decoder_layers=n)
-        ),
+        lambda config, n: Inference(config, size=320, options=_options(num_decoder_layers=n)),
     ),
     'evaluation': Axis('images evaluated', (125, 250, 500, 1000, 2000), None),
 }

@@ -10,7 +10,8 @@ def test_parts_of_a_training_step_and_a_forward_pass():
     case = cases.TrainingStep(NANO, batch=2, objects=3, size=64)
     model = case.model()
     matcher = model.bbox_head.matcher
-    parts = profiling.profile_training(model, *case.batch_of(model), rounds=1)
+    samples = case.samples(model.bbox_head.num_classes)
+    parts = profiling.profile_training(model, case.images(), samples, rounds=1)
     backward = ('losses', 'head and decoder', 'neck', 'backbone')
     assert {f'{name}, backward' for name in backward} <= set(parts)
     assert {'backbone', 'neck', 'head', 'decoder', 'sampling', 'matching', 'losses'} <= set(parts)

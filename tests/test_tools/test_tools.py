@@ -119,7 +119,7 @@ def test_benchmark(tmp_path, capsys):
     config = str(ROOT / 'configs' / 'rtdetr_vanillanet_nano_coco.py')
     file = tmp_path / 'figures.json'
     few = ('--size', '64', '--rounds', '1', '--json', str(file))
-    run_tool('benchmark.py', 'inference', config, '--runtimes', 'training form', 'fused', *few)
+    run_tool('benchmark.py', 'inference', config, '--forms', 'training form', 'fused', *few)
     content = json.loads(file.read_text())
     assert content['machine']['conv'] > 0 and content['machine']['versions']['torch']
     assert set(content['results']) == {

@@ -1,6 +1,8 @@
 _base_ = './rtdetr.py'
 
 model = dict(
+    # Convolutions without groups: on Tensor Cores as well they want this layout.
+    channels_last=True,
     backbone=dict(
         type='ResNetVd',
         depth=50,
@@ -9,5 +11,5 @@ model = dict(
         frozen_stages=0,
         norm_cfg=dict(type='BN', requires_grad=False),
         norm_eval=True,
-    )
+    ),
 )

@@ -2,7 +2,6 @@
 _base_ = './rtdetr_6x.py'
 
 custom_hooks = [
-    dict(type='ChannelsLastHook'),
     dict(
         type='EMAHook',
         ema_type='ExpMomentumEMA',

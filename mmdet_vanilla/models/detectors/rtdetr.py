@@ -8,6 +8,7 @@ import torch
 from mmdet.models.detectors import SingleStageDetector
 from mmdet.registry import MODELS
 from mmdet.utils import ConfigType, OptConfigType, OptMultiConfig
+from mmengine.device import get_device
 from torch import nn
 
 from ..layers.reparam import switch_to_deploy
@@ -30,7 +31,8 @@ class RTDETR(SingleStageDetector):
         test_cfg: Given to the head.
         data_preprocessor: Config of the data preprocessor.
         channels_last: Whether weights, and with them feature maps, are laid out channels last:
-            faster on CPUs, in training and in inference (docs/performance.md).
+            faster on CPUs, in training and in inference (docs/performance.md). None for where the
+            machine has no accelerator, on which depthwise convolutions can be slower that way.
         init_cfg: mmengine's initialisation config.
 
     Raises:
@@ -46,7 +48,7 @@ class RTDETR(SingleStageDetector):
         train_cfg: OptConfigType = None,
         test_cfg: OptConfigType = None,
         data_preprocessor: OptConfigType = None,
-        channels_last: bool = False,
+        channels_last: bool | None = None,
         init_cfg: OptMultiConfig = None,
     ) -> None:
         # mmdet's constructor writes into the configs that it is given; ours are copied, since a
@@ -59,6 +61,8 @@ class RTDETR(SingleStageDetector):
         head = {**bbox_head, 'train_cfg': train_cfg, 'test_cfg': test_cfg}
         head.setdefault('in_channels', [self.neck.out_channels] * len(self.neck.in_channels))
         self.bbox_head = MODELS.build(head)
+        if channels_last is None:
+            channels_last = get_device() == 'cpu'
         if channels_last:
             self.to(memory_format=torch.channels_last)
 

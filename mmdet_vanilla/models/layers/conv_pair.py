@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .reparam import Reparameterizable, StateDict, fold_bn
+from .reparam import Reparameterizable, StateDict, fold_bn, memory_format_of
 
 
 def check_fusible(act_learn: float) -> None:
@@ -112,6 +112,7 @@ class ConvPair(Reparameterizable):
         conv = nn.Conv2d(
             conv1.in_channels, conv2.out_channels, conv1.kernel_size, conv1.stride, conv1.padding
         ).to(weight)
+        conv.to(memory_format=memory_format_of(conv1.weight))
         conv.weight.copy_(weight)
         conv.bias.copy_(bias)
         conv.requires_grad_(conv2.weight.requires_grad)

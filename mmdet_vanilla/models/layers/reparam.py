@@ -50,7 +50,7 @@ def fold_bn(state: StateDict, conv: str, bn: str, eps: float) -> tuple[Tensor, T
     return weight * scale.reshape(-1, 1, 1, 1), state[f'{bn}bias'] + shift * scale
 
 
-def _memory_format(weight: Tensor) -> torch.memory_format:
+def memory_format_of(weight: Tensor) -> torch.memory_format:
     """The memory format that the strides of a 4-D weight spell out."""
     # is_contiguous() holds for both formats where a dimension has size 1; the strides tell.
     plain = torch.empty_like(weight, memory_format=torch.contiguous_format).stride()
@@ -100,7 +100,7 @@ class Reparameterizable(nn.Module):
             self._check_fusible()
             own = self.state_dict(keep_vars=True)
             like = next(t for name, t in own.items() if t.dim() == 4)
-            memory_format = _memory_format(like)
+            memory_format = memory_format_of(like)
             fused = self._fuse_state(own)
             for name in self.training_layers:
                 if hasattr(self, name):

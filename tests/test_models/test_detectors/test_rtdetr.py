@@ -9,6 +9,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 
 from mmdet_vanilla.evaluation import compare_detections
+from mmdet_vanilla.models.detectors import rtdetr
 from mmdet_vanilla.utils.official_names import from_official
 
 R18 = dict(
@@ -151,9 +152,52 @@ def test_building_changes_no_config():
     assert cfg == before and MODELS.build(cfg) is not None
 
 
-@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
-def test_fusing_keeps_the_detections(memory_format):
-    model = tiny().to(memory_format=memory_format)
+def layout(model):
+    weight = model.neck.downsample_convs[0].conv.weight
+    return {
+        name
+        for name in ('contiguous_format', 'channels_last')
+        if weight.is_contiguous(memory_format=getattr(torch, name))
+    }
+
+
+@pytest.mark.parametrize(
+    'device, expected', [('cpu', 'channels_last'), ('cuda', 'contiguous_format')]
+)
+def test_layout_follows_the_machine(device, expected, monkeypatch):
+    monkeypatch.setattr(rtdetr, 'get_device', lambda: device)
+    assert layout(tiny()) == {expected}
+    assert layout(MODELS.build({**TINY_RTDETR, 'channels_last': True})) == {'channels_last'}
+    assert layout(MODELS.build({**TINY_RTDETR, 'channels_last': False})) == {'contiguous_format'}
+
+
+def test_layout_outlives_loading_copying_merging_and_fusing():
+    plain, model = (MODELS.build({**TINY_RTDETR, 'channels_last': last}) for last in (False, True))
+    image, sample = torch.rand(2, 3, 96, 64), data_sample([[4.0, 6, 40, 50]], [1], (96, 64))
+    model.load_state_dict(plain.state_dict())
+    forms = [model, copy.deepcopy(model)]
+    forms[1].backbone.merge_pairs()
+    stem = forms[1].backbone.merged[0].weight
+    assert stem.is_contiguous(memory_format=torch.channels_last)
+    torch.manual_seed(0)
+    loss, _ = plain.parse_losses(plain.train().loss(image, [sample.clone(), sample.clone()]))
+    torch.manual_seed(0)
+    losses = model.train().loss(image, [sample.clone(), sample.clone()])
+    torch.testing.assert_close(model.parse_losses(losses)[0], loss, rtol=1e-4, atol=0)
+    assert all(
+        feat.is_contiguous(memory_format=torch.channels_last) for feat in model.extract_feat(image)
+    )
+    for form in forms:
+        assert layout(form) == {'channels_last'}
+        form.switch_to_deploy()
+        assert layout(form) == {'channels_last'}
+    plain.switch_to_deploy().load_state_dict(model.state_dict())
+    assert layout(plain) == {'contiguous_format'}
+
+
+@pytest.mark.parametrize('channels_last', [False, True])
+def test_fusing_keeps_the_detections(channels_last):
+    model = stand_in_weights(MODELS.build({**TINY_RTDETR, 'channels_last': channels_last})).eval()
     image, sample = torch.rand(2, 3, 96, 64), data_sample(img_shape=(96, 64))
     samples = [sample.clone(), sample.clone()]
     expected = [s.pred_instances for s in model.predict(image, copy.deepcopy(samples))]
