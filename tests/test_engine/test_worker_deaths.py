@@ -29,12 +29,19 @@ class Fatal(Noisy):
 
 
 class KillWorker(Hook):
-    """Kills a worker in the middle of a training step."""
+    """Kills a worker in the middle of a training step, and one between two epochs."""
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter == 4:
-            os.kill(runner.train_dataloader._iterator._workers[0].pid, signal.SIGKILL)
+            self.kill(runner)
             time.sleep(0.2)  # the signal of its death arrives here
+
+    def before_train_epoch(self, runner):
+        if runner.epoch == 2:
+            self.kill(runner)
+
+    def kill(self, runner):
+        os.kill(runner.train_dataloader._iterator._workers[0].pid, signal.SIGKILL)
 
 
 LOOPS = [dict(by_epoch=True, max_epochs=3), dict(type='IterBasedTrainLoop', max_iters=12)]

@@ -66,9 +66,11 @@ class _Resumable:
         """Loads batches; where a worker dies, others load what it had not delivered."""
         self._sampler.begin((self.seed, get_rank()), self._iter, skip, endless)
         deaths = 0
-        iterator = iter(self.dataloader)
+        iterator = None
         while True:
             try:
+                # In here, since workers that outlive an epoch are asked whether they are ready.
+                iterator = iterator or iter(self.dataloader)
                 batch = next(iterator, None)
                 if batch is None:
                     return
@@ -96,7 +98,6 @@ class _Resumable:
                 for loop in (self, self.runner._val_loop):
                     if isinstance(loop, BaseLoop):
                         loop.dataloader._iterator = None
-                iterator = iter(self.dataloader)
 
     def seed_step(self) -> None:
         """Seeds the random numbers of this iteration's training step."""
