@@ -5,8 +5,9 @@ import json
 
 import cv2
 import numpy as np
+import pytest
 import torch
-from helpers import TINY_RTDETR, stand_in_weights
+from helpers import CONFIGS, TINY_RTDETR, stand_in_weights
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
@@ -157,6 +158,17 @@ def write_checkpoint(path, model, classes=CLASSES):
     return path
 
 
+def export(config, weights, folder, image, runtime='onnxruntime', suffix='onnx'):
+    """The file that tools/deploy.py makes of a detector; skips where mmdeploy is missing."""
+    pytest.importorskip('mmdeploy')
+    pytest.importorskip('onnxruntime')
+    from mmdet_vanilla.deploy.ship import ship
+
+    deploy = Config.fromfile(CONFIGS / 'deploy' / f'{runtime}_dynamic.py')
+    ship(Config.fromfile(config), str(weights), deploy, folder, [image], rounds=1)
+    return folder / f'end2end.{suffix}'
+
+
 def make_data(root, images=6, classes=CLASSES, splits=('train', 'val', 'test')):
     """A folder with ``train.json``, ``train/`` and so on: bright rectangles on noise."""
     rng = np.random.default_rng(0)
@@ -188,4 +200,12 @@ def make_data(root, images=6, classes=CLASSES, splits=('train', 'val', 'test')):
     return root
 
 
-__all__ = ['CLASSES', 'RETINANET', 'TINY_RTDETR', 'make_data', 'write_checkpoint', 'write_config']
+__all__ = [
+    'CLASSES',
+    'RETINANET',
+    'TINY_RTDETR',
+    'export',
+    'make_data',
+    'write_checkpoint',
+    'write_config',
+]

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comparison_helpers import RETINANET, TINY_RTDETR, make_data, write_checkpoint, write_config
+from comparison_helpers import (
+    RETINANET,
+    TINY_RTDETR,
+    export,
+    make_data,
+    write_checkpoint,
+    write_config,
+)
 from mmengine.registry import init_default_scope
 from rich.console import Console
 
@@ -219,23 +227,112 @@ def test_settings(tmp_path, changes, message):
         Settings(out=tmp_path, **changes)
 
 
-def test_wrong_weights_and_classes_are_said_before_anything_runs(tmp_path):
+@pytest.fixture
+def bad(tmp_path):
+    """Things that do not fit together: by name, items and settings."""
     config = write_config(tmp_path, 'x', TINY_RTDETR)
     data = make_data(tmp_path / 'data', classes=('x', 'y', 'z'))
+    empty = make_data(tmp_path / 'empty', splits=('test',))
+    content = json.loads((empty / 'test.json').read_text())
+    (empty / 'test.json').write_text(json.dumps(dict(content, images=[], annotations=[])))
     right = write_checkpoint(tmp_path / 'right.pth', TINY_RTDETR)
     wrong = write_checkpoint(tmp_path / 'wrong.pth', RETINANET)
+    (tmp_path / 'torn.pth').write_bytes(right.read_bytes()[:2000])
     (tmp_path / 'file').touch()
-    for specs, settings, message in (
-        ([f'{config}::{wrong}'], dict(), 'does not belong to this RTDETR'),
-        ([f'{config}::{right}'], dict(data=str(data)), 'has 4 classes .* has 3'),
-        ([str(config)], dict(out=tmp_path / 'file' / 'out'), 'cannot write to'),
-        ([str(config)], dict(data=str(tmp_path / 'no')), 'no data at'),
-    ):
-        settings = Settings(**{'out': tmp_path / 'out', **settings})
-        with pytest.raises(UserError, match=message):
-            compare(specs, settings, console=console())
-        assert not list((tmp_path / 'out').glob('compare.*'))
-        shutil.rmtree(tmp_path / 'out', ignore_errors=True)
+    return dict(
+        architecture=(f'{config}::{wrong}', dict()),
+        torn=(f'{config}::{tmp_path / "torn.pth"}', dict()),
+        classes=(f'{config}::{right}', dict(data=str(data))),
+        folder=(str(config), dict(out=tmp_path / 'file' / 'out')),
+        no_data=(str(config), dict(data=str(tmp_path / 'no'))),
+        empty=(str(config), dict(data=str(empty))),
+        zoo=('mmdet::retinanet/retinanet_r50_fpn_coco.py', dict()),
+    )
+
+
+@pytest.mark.parametrize(
+    'name, message',
+    [
+        ('architecture', 'does not belong to this RTDETR'),
+        ('torn', r'torn\.pth'),
+        ('classes', 'has 4 classes .* has 3'),
+        ('folder', 'cannot write to'),
+        ('no_data', 'no data at'),
+        ('empty', 'the data set is empty'),
+        ('zoo', 'Did you mean mmdet::retinanet/'),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(tmp_path, bad, name, message):
+    spec, settings = bad[name]
+    good = str(write_config(tmp_path, 'good', TINY_RTDETR))
+    with pytest.raises(UserError, match=message):
+        compare([good, spec], Settings(**{'out': tmp_path / 'out', **settings}), console=console())
+    assert not list(tmp_path.rglob('compare.*')) and not list(tmp_path.rglob('*.log'))
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs another user in a child process')
+def test_a_folder_without_permission_to_write():
+    with tempfile.TemporaryDirectory() as folder:  # not pytest's, which is closed to others
+        folder = Path(folder)
+        config = write_config(folder, 'x', TINY_RTDETR)
+        (folder / 'closed').mkdir()
+        for path, mode in ((folder, 0o755), (folder / 'closed', 0o555), (config, 0o644)):
+            path.chmod(mode)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            text = 'nothing was raised'
+            try:
+                if os.geteuid() == 0:  # who may write everywhere
+                    os.setgroups([])
+                    os.setuid(65534)
+                compare([str(config)], Settings(out=folder / 'closed' / 'out'), console=console())
+            except BaseException as error:
+                text = f'{type(error).__name__}: {error}'
+            os.write(writer, text.encode())
+            os._exit(0)
+        os.close(writer)
+        with open(reader) as file:
+            said = file.read()
+        os.waitpid(child, 0)
+        assert said == f'ComparisonError: cannot write to {folder}/closed/out: Permission denied.'
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_detectors_of_every_kind_in_one_table(tmp_path):
+    data = make_data(tmp_path / 'data')
+    config = write_config(tmp_path, 'rtdetr', TINY_RTDETR)
+    weights = write_checkpoint(tmp_path / 'w.pth', TINY_RTDETR)
+    own = f'{config}::{weights}'
+    onnx = export(config, weights, tmp_path / 'onnx', str(data / 'test' / '1.png'))
+    specs = [
+        'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
+        'mmdet::yolox/yolox_tiny_8xb8-300e_coco.py',
+        own,
+        own,
+        str(onnx),
+    ]
+    quick = dict(QUICK, batches=(1,), img_scale=64)
+    report = compare(
+        specs, Settings(out=tmp_path / 'out', data=str(data), **quick), console=console()
+    )
+    rows = report['rows']
+    assert [row['status'] for row in rows] == ['ok'] * 5
+    assert {row['input'] for row in rows} == {'64x64'}
+    assert all(row['latency_ms'] > 0 and row['startup_seconds'] > 0 for row in rows)
+    assert [row['form'] for row in rows] == ['training'] * 4 + ['exported']
+    two_stage, one_stage, *copies, exported = rows
+    assert two_stage['AP'] is one_stage['AP'] is None and 'random' in two_stage['reason']
+    assert two_stage['parameters'] / 1e6 == pytest.approx(41.8, abs=0.1)
+    assert one_stage['parameters'] / 1e6 == pytest.approx(5.06, abs=0.01)
+    # A copy has the same detections, and an exported file nearly.
+    keys = ('parameters', 'macs', 'AP', 'AP50', 'AP_low', 'AP_high', 'AR')
+    assert [copies[0][key] for key in keys] == [copies[1][key] for key in keys]
+    assert exported['AP'] == pytest.approx(copies[0]['AP'], abs=1e-3)
+    [pair] = [d for d in report['differences'] if {d['a'], d['b']} == {r['name'] for r in copies}]
+    assert pair['difference'] == 0 and pair['low'] <= 0 <= pair['high']
+    assert not pair['distinguishable']
 
 
 def test_tool_says_errors_in_one_line(tmp_path):
