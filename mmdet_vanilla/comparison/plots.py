@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Annotation
+
+from .labels import label_points
 
 _STYLE = {
     'font.family': 'DejaVu Sans',
@@ -80,6 +81,7 @@ def plot_ap_latency(rows: Sequence[dict]) -> Figure | None:
         xlabel='latency of one image, ms (median)',
         ylabel='AP',
     )
+    _label_bubbles(axes, rows, 'latency_ms', 'AP')
     return figure
 
 
@@ -95,6 +97,7 @@ def plot_costs(rows: Sequence[dict]) -> Figure | None:
         xlabel='GMACs at the input size',
         ylabel='latency of one image, ms (median)',
     )
+    _label_bubbles(axes, rows, 'macs', 'latency_ms', 1e-9)
     return figure
 
 
@@ -241,44 +244,23 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 def _bubbles(axes: Axes, rows: Sequence[dict], x: str, y: str, scale: float = 1.0) -> None:
     color = colors([row['name'] for row in rows])
-    largest = max((row.get('parameters') or 0) for row in rows) or 1
-    labels = []
     axes.margins(0.12, 0.14)
-    for row in rows:
-        area = 40 + 560 * (row.get('parameters') or 0) / largest
-        place = (row[x] * scale, row[y])
-        axes.scatter(*place, s=area, color=color[row['name']], alpha=0.75, linewidth=0)
-        labels.append(
-            axes.annotate(
-                row['name'],
-                place,
-                (0, 4 + area**0.5 / 2),
-                textcoords='offset points',
-                ha='center',
-                fontsize=7.5,
-                arrowprops=dict(arrowstyle='-', color='#999999', linewidth=0.6),
-            )
-        )
     # Real-time detectors beside large ones would all lie in one corner.
     for values, set_scale in ((x, axes.set_xscale), (y, axes.set_yscale)):
         found = [row[values] for row in rows]
         if values != 'AP' and max(found) > 8 * min(found):
             set_scale('log')
-    _keep_apart(axes.figure, labels)
+    for row, area in zip(rows, _areas(rows)):
+        place = (row[x] * scale, row[y])
+        axes.scatter(*place, s=area, color=color[row['name']], alpha=0.75, linewidth=0)
 
 
-def _keep_apart(figure: Figure, labels: Sequence[Annotation]) -> None:
-    """Moves labels up until none lies on another one, and into the figure from its sides."""
-    figure.draw_without_rendering()
-    points = 72 / figure.dpi
-    placed = []
-    for label in sorted(labels, key=lambda label: label.get_window_extent().y0):
-        box = label.get_window_extent()
-        right = max(0.0, -box.x0) - max(0.0, box.x1 - figure.bbox.x1)
-        box = box.translated(right, 0)
-        up = 0.0
-        while any(box.translated(0, up).overlaps(other) for other in placed):
-            up += 1.0
-        placed.append(box.translated(0, up))
-        left, bottom = label.get_position()
-        label.set_position((left + right * points, bottom + up * points))
+def _areas(rows: Sequence[dict]) -> list[float]:
+    largest = max((row.get('parameters') or 0) for row in rows) or 1
+    return [40 + 560 * (row.get('parameters') or 0) / largest for row in rows]
+
+
+def _label_bubbles(axes: Axes, rows: Sequence[dict], x: str, y: str, scale: float = 1.0) -> None:
+    places = [(row[x] * scale, row[y]) for row in rows]
+    radii = [area**0.5 / 2 for area in _areas(rows)]
+    label_points(axes, [row['name'] for row in rows], places, radii)
