@@ -38,7 +38,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--resume', action='store_true', help='go on, skip what is done')
     parser.add_argument('--device', help='cpu, cuda:0, ...; the best there is by default')
     parser.add_argument('--threads', type=int, default=0, help="default: PyTorch's choice")
-    parser.add_argument('--rounds', type=int, default=20, help='timed calls of each, in turn')
+    parser.add_argument('--rounds', type=int, default=20, help='timed calls of each, in rounds')
     parser.add_argument('--warmup', type=int, default=2, help='calls of each before that')
     parser.add_argument(
         '--batches', type=int, nargs='+', default=[1, 4, 8], help='batch sizes of throughput'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import NamedTuple
@@ -73,7 +74,10 @@ def time_rounds(
     time_decoding: bool = False,
     on_round: Callable[[str, Exception | None], None] = lambda name, error: None,
 ) -> None:
-    """Times detectors in turn, A B C A B C ..., so that a slow moment hits all alike.
+    """Times detectors in rounds, each once in every round, so that a slow moment hits all alike.
+
+    The order is drawn anew for every round: who always came after a large model would always find
+    its own data out of the caches.
 
     Args:
         detectors: By name.
@@ -104,7 +108,7 @@ def time_rounds(
         return time_batch(detectors[name], paths, loaded)
 
     for index in range(-warmup, rounds):
-        for name in list(active):
+        for name in random.Random(index).sample(active, len(active)):
             if 0 <= index < done(name):
                 continue
             try:

@@ -58,15 +58,15 @@ def notes(comparison: Comparison, rows: Sequence[dict]) -> list[str]:
     found += _training(comparison)
     if len(comparison.sessions) > 1:
         found.append(
-            f'Measured in {len(comparison.sessions)} sessions; the rounds of each are in turn.'
+            f'Measured in {len(comparison.sessions)} sessions, each with rounds of its own.'
         )
     return found
 
 
 def _latency(threads: int) -> str:
     return (
-        'Latency: rounds in which every detector runs once, in turn (A B C A B C ...), in one '
-        f'process, {threads} threads, float32, an exported file in its own precision. '
+        'Latency: rounds in which every detector runs once, in an order drawn anew for each, '
+        f'in one process, {threads} threads, float32, an exported file in its own precision. '
         'Preprocessing is the test pipeline without annotations, and the data preprocessor; '
         "postprocessing is the heads' predict_by_feat (decoding of boxes, top-k, NMS, an RPN's "
         'too), and of an exported file what is left outside of it.'

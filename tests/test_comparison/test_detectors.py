@@ -56,7 +56,9 @@ def test_a_sleep_shows_where_it_was_added(tmp_path, image):
     time_rounds(
         detectors, timings, [image], 2, 3, 1, on_round=lambda name, error: calls.append(name)
     )
-    assert calls == ['own', 'network', 'post'] * 3  # in turn
+    rounds = [calls[:3], calls[3:6], calls[6:]]
+    assert all(sorted(names) == ['network', 'own', 'post'] for names in rounds)
+    assert rounds[0] != rounds[1] or rounds[1] != rounds[2]  # nobody always comes after another
     for name, part in (('network', 'network'), ('post', 'post')):
         assert getattr(summarize(timings[name][2]), part) >= 1e3 * SLEEP
     assert min(t.network for t in timings['network'][2]) >= SLEEP
