@@ -112,7 +112,7 @@ def test_an_interrupted_race_gives_the_same_table(tmp_path):
     ]
     # As tools/compare.py prints and users type it.
     command = [sys.executable, str(ROOT / 'tools' / 'compare.py'), *map(str, configs)]
-    command += ['--data', str(data), '--train', '24it', '--rounds', '1', '--warmup', '0']
+    command += ['--data', str(data), '--train', '60it', '--rounds', '1', '--warmup', '0']
     command += ['--batches', '1', '--threads', '1']
     whole, parts = tmp_path / 'whole', tmp_path / 'parts'
     subprocess.run([*command, '--out', str(whole)], check=True, timeout=280)
