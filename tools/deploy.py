@@ -75,7 +75,7 @@ def main() -> None:
     data = load_data_arguments(args, ('test',), classes)
     if data:
         apply_data(cfg, data)
-        images = images or list_images([data.splits['test'].image_dir])
+        images = images or data.splits['test'].image_paths()
     merge_cfg_options(cfg, args.cfg_options, args.config)
     deploy_cfg = Config.fromfile(args.deploy_config)
 

@@ -59,6 +59,7 @@ def main() -> None:
     check_data_files(cfg, ('test',))
     prepare_cpu_processes(cfg)
     cfg.load_from = args.checkpoint
+    cfg.resume = False  # the copy of a resumed training's config may say otherwise
     # A checkpoint's weights are the averaged ones already; EMAHook would keep a second, unfused
     # model and exchange tensors with it.
     hooks = [hook for hook in cfg.get('custom_hooks') or [] if hook['type'] != 'EMAHook']

@@ -75,18 +75,19 @@ def main() -> None:
                 f'--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in {args.config}.'
             )
         cfg.auto_scale_lr.enable = True
-    if args.resume:
-        latest = latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
-        # Interrupted before its first checkpoint, a training begins as it did.
-        cfg.resume = latest is not None
-        cfg.load_from = latest or cfg.get('load_from')
+    latest = latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
+    # Interrupted before its first checkpoint, a training begins as it did.
+    source = latest or cfg.get('load_from')
     # DeepSpeed's checkpoints are folders.
-    if cfg.get('load_from') and '://' not in cfg.load_from and not os.path.isdir(cfg.load_from):
-        require_file(cfg.load_from, 'checkpoint')
+    if source and '://' not in source and not os.path.isdir(source):
+        require_file(source, 'checkpoint')
     check_data_files(cfg, ('train', 'val'))
     prepare_cpu_processes(cfg)
 
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if latest:
+        # Not in the config, whose copy in the work dir would then begin nothing but resume this.
+        runner._resume, runner._load_from = True, latest
     runner.train()
 
 

@@ -21,7 +21,15 @@ from .accuracy import Evaluation
 from .bootstrap import compare_ap, resample_weights, resampled_ap
 from .columns import columns_of
 from .dataset import Split, find_split, match_classes, unreadable_images, without_images
-from .detectors import Detector, build_model, load_detector, num_classes_of, read_metadata, scope
+from .detectors import (
+    Detector,
+    build_model,
+    config_of,
+    load_detector,
+    num_classes_of,
+    read_metadata,
+    scope,
+)
 from .disagreements import by_image, worst_disagreements
 from .errors import ComparisonError
 from .files import write_text
@@ -158,7 +166,7 @@ class Comparison:
             if self.split:
                 match_classes(names, len(names), self.split, item.spec)
             return
-        cfg = load_config(item.path)
+        cfg = config_of(item)
         if 'model' not in cfg:
             raise ComparisonError(f'{item.spec}: the config has no model.')
         own_pipeline(cfg)

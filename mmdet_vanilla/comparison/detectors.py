@@ -21,6 +21,7 @@ from torch import nn
 
 from mmdet_vanilla.models import RTDETR
 from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
+from mmdet_vanilla.utils.classes import apply_classes, classes_of
 from mmdet_vanilla.utils.convert import is_foreign, rename_to_ours
 from mmdet_vanilla.utils.preflight import load_config
 from mmdet_vanilla.utils.weights import load_weights
@@ -227,8 +228,23 @@ class _PostprocessingClock:
         return predict_by_feat
 
 
+def config_of(item: Item) -> Config:
+    """The config of an item; for as many classes as its checkpoint has, if that names them."""
+    cfg = load_config(item.path)
+    if item.checkpoint and cfg.get('model'):
+        classes = classes_of(fetch_checkpoint(item.checkpoint))
+        if classes and num_classes_of(cfg) not in (None, len(classes)):
+            apply_classes(cfg, classes)
+    return cfg
+
+
 def load_detector(
-    item: Item, device: str = 'cpu', threads: int = 1, img_scale: int | None = None, seed: int = 0
+    item: Item,
+    device: str = 'cpu',
+    threads: int = 1,
+    img_scale: int | None = None,
+    seed: int = 0,
+    weights: bool = True,
 ) -> Detector:
     """Builds an item.
 
@@ -238,6 +254,7 @@ def load_detector(
         threads: Of exported files' runtimes.
         img_scale: Side of a forced square input, or ``None`` for its own size.
         seed: Of random weights.
+        weights: Whether to load its checkpoint.
 
     Raises:
         UserError: If something about it is wrong.
@@ -245,9 +262,9 @@ def load_detector(
     if item.kind != 'pytorch':
         with scope('mmdet'):
             return ExportedDetector(item, threads, img_scale)
-    cfg = load_config(item.path)
+    cfg = config_of(item)
     with scope(cfg.get('default_scope') or 'mmdet'):
-        model, classes = build_model(cfg, item.checkpoint, seed)
+        model, classes = build_model(cfg, item.checkpoint if weights else None, seed)
         steps = own_pipeline(cfg)
         if img_scale:
             steps = force_size(steps, img_scale, _pad_value(cfg))

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from .items import Item
@@ -150,8 +150,10 @@ def costs(item: Item, request: dict) -> dict:
     if item.kind != 'pytorch':
         return dict(result, parameters_fused=exported_parameters(item))
     # Its training form, even if the checkpoint holds the fused one: costs need no weights.
-    plain = Item(item.spec, item.name, item.kind, item.path)
-    detector = load_detector(plain, request['device'], 1, request['img_scale'], request['seed'])
+    plain = replace(item, deploy=False)
+    detector = load_detector(
+        plain, request['device'], 1, request['img_scale'], request['seed'], weights=False
+    )
     data = detector.preprocess([detector.load(request['image'])])
     cfg = load_config(item.path)
     with scope(cfg.get('default_scope') or 'mmdet'):

@@ -159,6 +159,18 @@ def test_weights_of_another_architecture(tmp_path):
         load_detector(parse_item(f'{config}::{weights}'))
 
 
+def test_classes_come_from_the_checkpoint(tmp_path, image):
+    model = dict(TINY_RTDETR, bbox_head=dict(TINY_RTDETR['bbox_head'], num_classes=2))
+    weights = write_checkpoint(tmp_path / 'w.pth', model, ('Hund', '猫'))
+    item = parse_item(f'{write_config(tmp_path, "x", TINY_RTDETR)}::{weights}')
+    for detector in (load_detector(item), load_detector(item, weights=False)):
+        assert detector.num_classes == 2 == detector.model.bbox_head.num_classes
+    detector = load_detector(item)
+    assert detector.classes == ('Hund', '猫')
+    [found] = detector.predict(detector.preprocess([detector.load(image)]))
+    assert set(found.labels.tolist()) <= {0, 1}
+
+
 def test_unreadable_image(tmp_path):
     detector = load_detector(parse_item(str(write_config(tmp_path, 'x', TINY_RTDETR))))
     (tmp_path / 'broken.jpg').write_bytes(b'no image')

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers import stand_in_weights
 from mmdet.registry import MODELS
-from small_data import BOXES, CLASSES, coco, write_coco, write_images
+from small_data import BOXES, CLASSES, coco, voc, write_coco, write_images, yolo
 
 from mmdet_vanilla.utils.checkpoint import read_checkpoint
 from mmdet_vanilla.utils.preflight import load_config
@@ -129,3 +129,43 @@ def test_options_that_need_data(capsys, option):
     with pytest.raises(SystemExit):
         run_tool('train.py', CONFIG, option, 'x')
     assert f'{option} needs --data' in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['voc', 'yolo'])
+def test_eight_bits_of_another_format(data, kind):
+    """Calibrated and evaluated on the test split, with the classes of the checkpoint."""
+    pytest.importorskip('onnxruntime')
+    root = data.parent / kind
+    if kind == 'voc':
+        write_images(root / 'test')
+        for name in BOXES:
+            path = root / 'test' / name.replace('.jpg', '.xml')
+            path.write_text(voc(name), 'utf-8')
+    else:
+        (root / 'classes.txt').parent.mkdir()
+        (root / 'classes.txt').write_text('\n'.join(CLASSES), 'utf-8')
+        write_images(root / 'images' / 'test' / 'deeper')
+        (root / 'labels' / 'test' / 'deeper').mkdir(parents=True)
+        for name in BOXES:
+            path = root / 'labels' / 'test' / 'deeper' / name.replace('.jpg', '.txt')
+            path.write_text(yolo(name))
+    options = {**OPTIONS, 'model.bbox_head.num_classes': '3'}
+    cfg = load_config(CONFIG, {key: json.loads(value) for key, value in options.items()})
+    model = stand_in_weights(MODELS.build(cfg.model))
+    meta = dict(dataset_meta=dict(classes=CLASSES[::-1]))
+    torch.save(dict(meta=meta, state_dict=model.state_dict()), 'model.pth')
+    options = {**OPTIONS, 'test_dataloader.dataset.pipeline.1.scale': '(96,96)'}
+    args = ('--data', root, '--work-dir', 'shipped', '--rounds', 1, '--deploy-config')
+    deploy_config = ROOT / 'configs' / 'deploy' / 'onnxruntime_int8.py'
+    try:
+        run_tool('deploy.py', CONFIG, 'model.pth', *args, deploy_config, options=options)
+    except SystemExit:  # stand-in weights may lose more than 8 bits are allowed to
+        pass
+    report = json.loads(Path('shipped/verify.json').read_text())
+    assert report['precision'] == 'int8' and set(report['ap']) == {'pytorch', 'exported'}
+    assert report['verification']['num_images'] == len(BOXES)
+    import onnx
+
+    metadata = {e.key: e.value for e in onnx.load(report['file']).metadata_props}
+    assert json.loads(metadata['names']) == list(CLASSES[::-1])

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import yaml
 from helpers import stand_in_weights
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
@@ -90,6 +91,8 @@ def test_train_resume_test_and_detect(tmp_path):
     checkpoint = run / 'epoch_2.pth'
 
     config = run / 'rtdetr_vanillanet6_coco.py'  # as dumped: must build again
+    dumped = Config.fromfile(config)
+    assert not dumped.resume and dumped.load_from is None
     for options in ([], ['--fuse', '--tta']):
         out = run / f'test{len(options)}'
         call(tmp_path, 'test.py', config, checkpoint, '--work-dir', out, *options)
@@ -320,6 +323,40 @@ def _pretrained(part):
 def test_code_in_a_checkpoint_is_not_run(coco, capsys, args):
     torch.save(dict(state_dict={'a': torch.zeros(1)}, evil=Evil()), 'evil.pth')
     assert 'evil.pth holds' in error_of(capsys, *args)
+    assert not (coco / 'marker').exists()
+
+
+def test_code_in_a_checkpoint_is_not_run_in_a_comparison(coco):
+    """Its items run in processes of their own; each says why it failed."""
+    torch.save(dict(state_dict={'a': torch.zeros(1)}, evil=Evil()), 'evil.pth')
+    command = [sys.executable, str(ROOT / 'tools' / 'compare.py'), f'{COCO_CONFIG}::evil.pth']
+    result = subprocess.run([*command, '--rounds', '1'], capture_output=True, text=True)
+    assert result.returncode == 2 and 'evil.pth holds' in result.stderr, result.stderr
+    assert not (coco / 'marker').exists()
+
+
+@pytest.mark.parametrize(
+    'args',
+    [
+        ('get_flops.py', 'evil.py', '--shape', '64', '64'),
+        ('benchmark.py', 'profile', 'evil.py', '--size', '64', '--rounds', '1', '--training'),
+        ('overfit.py', 'evil.py', '--images', '2', '--steps', '1'),
+    ],
+    ids=lambda args: args[0],
+)
+def test_code_in_weights_that_a_config_names_is_not_run(coco, capsys, args):
+    """Tools that build a model without its weights go on; the others refuse them."""
+    torch.save(dict(state_dict={'a': torch.zeros(1)}, evil=Evil()), 'evil.pth')
+    options = {key: yaml.safe_load(value) for key, value in (o.split('=') for o in SMALL[:5])}
+    cfg = Config.fromfile(COCO_CONFIG)
+    cfg.merge_from_dict(options)
+    cfg.merge_from_dict(dict(o.split('=') for o in _pretrained('backbone')))
+    cfg.load_from = 'evil.pth'
+    cfg.dump('evil.py')
+    if args[0] == 'overfit.py':
+        assert 'evil.pth holds' in error_of(capsys, *args)
+    else:
+        run_tool(*args)
     assert not (coco / 'marker').exists()
 
 

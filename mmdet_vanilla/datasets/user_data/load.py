@@ -41,6 +41,12 @@ class LoadedSplit:
     num_boxes: int
     most_boxes: int
 
+    def image_paths(self) -> list[str]:
+        """Paths of its images."""
+        with open(self.ann_file, encoding='utf-8') as file:
+            images = json.load(file)['images']
+        return [os.path.join(self.image_dir, image['file_name']) for image in images]
+
 
 @dataclass(frozen=True)
 class UserData:
