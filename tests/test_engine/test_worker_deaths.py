@@ -44,11 +44,14 @@ class KillWorker(Hook):
         os.kill(runner.train_dataloader._iterator._workers[0].pid, signal.SIGKILL)
 
 
-LOOPS = [dict(by_epoch=True, max_epochs=3), dict(type='IterBasedTrainLoop', max_iters=12)]
+LOOPS = [
+    dict(by_epoch=True, max_epochs=3),
+    pytest.param(dict(type='IterBasedTrainLoop', max_iters=12), marks=pytest.mark.slow),
+]
 SETTINGS = dict(interval=12, param_scheduler=None, randomness=dict(seed=0))
 
 
-@pytest.mark.parametrize('loop', LOOPS)
+@pytest.mark.parametrize('loop', LOOPS, ids=['epochs', 'iterations'])
 def test_the_batches_of_a_dead_worker_are_loaded_again(tmp_path, loop):
     train(tmp_path / 'whole', train_cfg=loop, **SETTINGS)
     expected = tmp_path / 'whole/iter_12.pth'

@@ -291,10 +291,20 @@ def _voc(
             )
         [(folder, files)] = parts
         image_dir = _folder_by_stem(files, split, root, folders, img_dir)
+        stems = {os.path.splitext(os.path.basename(path))[0] for path in files}
+        absent = sorted(lists.get(split, frozenset()) - stems)
         sources[split] = Source(
-            'VOC', tuple(files), image_dir, partial(read, files, image_dir, folder)
+            'VOC', tuple(files), image_dir, partial(_listed, absent, read, files, image_dir, folder)
         )
     return sources
+
+
+def _listed(absent: Sequence[str], read: Callable[..., Split], *args: object) -> Split:
+    """Reads a split whose list names what has no annotation file, too."""
+    split = read(*args)
+    for name in absent:
+        split.problems.add('no-annotation-file', name)
+    return split
 
 
 def _image_sets(folders: Iterable[str]) -> dict[str, frozenset[str]]:
@@ -432,4 +442,8 @@ def _yaml_folder(root: str, content: dict, entry: str, yaml_file: str, allow_out
             f'{yaml_file}: {entry} leads out of {root}: move the images into it, or trust the file '
             'with --allow-outside.'
         )
-    raise AnnotationError(f'{yaml_file}: no folder of images at {", ".join(candidates)}.')
+    tried = dict.fromkeys(map(os.path.normpath, candidates))
+    raise AnnotationError(
+        f'{yaml_file}: no folder of images at {", ".join(tried)}. Lists of images are not '
+        'read: name the folder.'
+    )

@@ -95,6 +95,9 @@ KINDS = {
         REPAIRED, 'annotations share an id', 'numbered anew (COCO metrics need different ones)'
     ),
     'unknown-image': Kind(REPAIRED, 'boxes belong to an image that is not listed', _LEFT_OUT),
+    'no-annotation-file': Kind(
+        REPAIRED, 'names in ImageSets/Main have no annotation file', _LEFT_OUT
+    ),
     'missing-image': Kind(REPAIRED, 'images do not exist', _LEFT_OUT),
     'other-suffix': Kind(
         REPAIRED,

@@ -232,3 +232,16 @@ def test_nothing_there(tmp_path, content):
         (root / content).write_text('{}')
     with pytest.raises(AnnotationError, match='Expected COCO json'):
         load_user_data(str(root))
+
+
+@pytest.mark.parametrize('name', ['z', '../../outside/a', '/etc/passwd', '\0'])
+def test_a_list_that_names_what_is_not_there(tmp_path, name):
+    root = tmp_path / 'data'
+    voc_devkit(root)
+    write_images(tmp_path / 'outside', TRAIN)
+    (tmp_path / 'outside' / 'a.xml').write_text(voc('a.jpg'), 'utf-8')
+    with open(root / 'ImageSets' / 'Main' / 'train.txt', 'a') as file:
+        file.write(f'\n{name}')
+    data = load_user_data(str(root))
+    assert data.splits['train'].num_images == len(TRAIN)
+    assert any('1 names in ImageSets/Main have no annotation file' in note for note in data.notes)
