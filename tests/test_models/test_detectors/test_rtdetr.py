@@ -1,4 +1,5 @@
 import copy
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from helpers import TINY_RTDETR, data_sample, stand_in_weights
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmdet_vanilla.evaluation import compare_detections
 from mmdet_vanilla.models.detectors import rtdetr
@@ -116,6 +118,33 @@ def test_losses_and_gradients_equal_the_authors(golden):
             norm = params[from_official(key[len('grad_norm/') :])].grad.norm().item()
             # Gradients that are zero but for rounding have no digits to compare.
             assert norm == pytest.approx(float(expected[key]), rel=1e-6, abs=1e-12 * largest), key
+
+
+class HostReads(TorchDispatchMode):
+    """Counts what would make the host wait for a device."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name
+        if name in ('aten::_local_scalar_dense', 'aten::nonzero', 'aten::masked_select'):
+            self.counts[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize('num_layers', [1, 3])
+def test_a_training_step_reads_from_the_device_once(num_layers, monkeypatch):
+    model = tiny(bbox_head=dict(num_decoder_layers=num_layers)).train()
+    samples = [data_sample([[4.0, 6, 40, 50], [8, 8, 30, 30]], [1, 0], (64, 64)) for _ in range(2)]
+    transfers = []
+    to_host = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, 'cpu', lambda x: transfers.append(x.shape) or to_host(x))
+    with HostReads() as reads:
+        sum(model.loss(torch.rand(2, 3, 64, 64), samples).values()).backward()
+    assert transfers == [(num_layers + 1, 2, 40, 2)]
+    assert not reads.counts
 
 
 def test_in_channels_follow_the_backbone():
