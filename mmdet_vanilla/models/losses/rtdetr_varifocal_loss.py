@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from mmdet.models.losses.utils import weight_reduce_loss
 from mmdet.registry import MODELS
@@ -70,7 +71,9 @@ class RTDETRVarifocalLoss(nn.Module):
         """
         labels, quality = target
         num_classes = pred.shape[-1]
-        one_hot = F.one_hot(labels, num_classes + 1)[..., :num_classes].to(pred.dtype)
+        # F.one_hot checks its labels, for which it waits for some devices.
+        classes = torch.arange(num_classes, device=labels.device)
+        one_hot = (labels.unsqueeze(-1) == classes).to(pred.dtype)
         quality, positive = self._target_and_weight(quality.to(pred.dtype).unsqueeze(-1))
         negative = self.alpha * pred.detach().sigmoid().pow(self.gamma)
         loss = F.binary_cross_entropy_with_logits(

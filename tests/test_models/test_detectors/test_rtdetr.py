@@ -143,7 +143,8 @@ def test_a_training_step_reads_from_the_device_once(num_layers, monkeypatch):
     monkeypatch.setattr(torch.Tensor, 'cpu', lambda x: transfers.append(x.shape) or to_host(x))
     with HostReads() as reads:
         sum(model.loss(torch.rand(2, 3, 64, 64), samples).values()).backward()
-    assert transfers == [(num_layers + 1, 2, 40, 2)]
+    [costs] = transfers
+    assert costs[:2] == (num_layers + 1, 2)
     assert not reads.counts
 
 
