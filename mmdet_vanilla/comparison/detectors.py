@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from mmdet.registry import MODELS
 from mmdet.utils import register_all_modules
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.logging import MMLogger
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
@@ -385,19 +387,11 @@ def read_metadata(item: Item) -> dict:
 
 @contextlib.contextmanager
 def _silent_initialisation() -> Iterator[None]:
-    # mmengine logs every parameter.
-    import logging
-
-    from mmengine.logging import MMLogger
-
-    loggers = [logging.getLogger(name) for name in ('mmengine', 'current')]
-    if MMLogger.check_instance_created('mmengine'):
-        loggers.append(MMLogger.get_instance('mmengine'))
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    # mmengine tells of every parameter, by the logger that it makes where there is none.
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)
+        logger.setLevel(level)

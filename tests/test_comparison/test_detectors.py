@@ -8,6 +8,7 @@ import torch
 from comparison_helpers import RETINANET, TINY_RTDETR, export, write_checkpoint, write_config
 from mmdet.registry import MODELS
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 
 from mmdet_vanilla.comparison import ComparisonError, parse_item
 from mmdet_vanilla.comparison.detectors import load_detector
@@ -111,9 +112,21 @@ def test_detections_are_in_pixels_of_the_file(tmp_path, image):
     assert torch.allclose(found[''].bboxes, found['@deploy'].bboxes, atol=0.05)
 
 
+def test_random_weights_are_not_logged(tmp_path, capsys):
+    config = write_config(tmp_path, 'x', RETINANET)
+    # Another logger than mmengine's own is in use, as after loading mmdeploy.
+    MMLogger.get_instance('of another package')
+    try:
+        load_detector(parse_item(str(config)))
+    finally:
+        MMLogger._instance_dict.pop('of another package')
+    assert 'NormalInit' not in capsys.readouterr().out
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'runtime, suffix',
-    [('onnxruntime', 'onnx'), pytest.param('openvino', 'xml', marks=pytest.mark.slow)],
+    [('onnxruntime', 'onnx'), ('openvino', 'xml')],
 )
 def test_an_exported_file_detects_the_same(tmp_path, image, runtime, suffix):
     pytest.importorskip(runtime)
