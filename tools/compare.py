@@ -18,7 +18,6 @@ from rich.console import Console
 
 import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.comparison import Budget, Comparison, Settings
-from mmdet_vanilla.comparison.columns import columns_of
 from mmdet_vanilla.comparison.table import print_table
 from mmdet_vanilla.comparison.verdicts import verdicts
 from mmdet_vanilla.utils.checkpoint import restrict_mmengine_loading
@@ -99,8 +98,7 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print(f'Interrupted; with --resume it goes on where it stopped, in {args.out}.')
         sys.exit(130)
-    columns = columns_of(list(settings.batches), comparison.classes)
-    print_table(columns, report['rows'], console)
+    print_table(comparison.columns, report['rows'], console)
     for row in report['rows']:
         if row['status'] == 'failed':
             console.print(f'{row["name"]}: {row["reason"]}', style='red', highlight=False)

@@ -6,7 +6,6 @@ import contextlib
 import copy
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from pycocotools.cocoeval import COCOeval
 
 from .dataset import Split
 from .detectors import Detector
+from .files import write_text
 
 # Names of pycocotools' statistics, in its order.
 STATS = ('AP', 'AP50', 'AP75', 'AP_small', 'AP_medium', 'AP_large', 'AR1', 'AR10', 'AR100')
@@ -75,9 +75,7 @@ def detect_split(
         [found] = detector.predict(detector.preprocess([loaded]))
         results += to_coco(found, image['id'], categories)
         on_image(i)
-    part = out_file.with_suffix('.part')
-    part.write_text(json.dumps(results))
-    os.replace(part, out_file)
+    write_text(out_file, json.dumps(results))
     return results
 
 

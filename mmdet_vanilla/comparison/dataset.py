@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import cv2
 import numpy as np
 
 from .errors import ComparisonError
+from .files import write_text
 
 # {split} -> annotation file and folder of images, below the folder of the data set.
 _LAYOUTS = (
@@ -161,9 +161,7 @@ def without_images(split: Split, bad: Sequence[int], folder: Path) -> Split:
     content['annotations'] = [a for a in content['annotations'] if a['image_id'] not in bad]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{split.name}.json'
-    part = path.with_suffix('.part')
-    part.write_text(json.dumps(content), encoding='utf-8')
-    os.replace(part, path)
+    write_text(path, json.dumps(content))
     return Split(split.name, path, split.folder, content)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .compare import Comparison
+    from .data import ComparisonData
 
 
 def notes(comparison: Comparison, rows: Sequence[dict]) -> list[str]:
@@ -27,9 +28,9 @@ def notes(comparison: Comparison, rows: Sequence[dict]) -> list[str]:
     else:
         found.append("Every detector got images in its own size, by its config's pipeline.")
     uncounted = [
-        f'{name}: {", ".join(state.profile["uncounted"])}'
-        for name, state in comparison.states.items()
-        if state.profile and state.profile['uncounted']
+        f'{entry.name}: {", ".join(entry.state.profile["uncounted"])}'
+        for entry in comparison.entries
+        if entry.state.profile and entry.state.profile['uncounted']
     ]
     if uncounted:
         found.append(f'Operators that the counter does not know: {"; ".join(uncounted)}.')
@@ -39,26 +40,27 @@ def notes(comparison: Comparison, rows: Sequence[dict]) -> list[str]:
             'or --train). Random weights cost the network the same; NMS gets other candidates than '
             'with trained ones.'
         )
-    if comparison.split:
-        intervals = (
-            f'; intervals: {settings.resamples} bootstrap resamples of the images, 95 %'
-            if settings.resamples
-            else ''
-        )
-        found.append(
-            f'AP: pycocotools on {len(comparison.split.content["images"])} images of '
-            f'{comparison.split.ann_file.name}, the same for all{intervals}.'
-        )
-    if comparison.unreadable:
-        names = list(comparison.unreadable.values())
+    if comparison.data:
+        found += _data(comparison.data, settings.resamples)
+    found += _training(comparison)
+    if comparison.num_sessions > 1:
+        found.append(f'Measured in {comparison.num_sessions} sessions, each with its own rounds.')
+    return found
+
+
+def _data(data: ComparisonData, resamples: int) -> list[str]:
+    intervals = (
+        f'; intervals: {resamples} bootstrap resamples of the images, 95 %' if resamples else ''
+    )
+    found = [
+        f'AP: pycocotools on {len(data.split.content["images"])} images of '
+        f'{data.split.ann_file.name}, the same for all{intervals}.'
+    ]
+    names = data.unreadable
+    if names:
         found.append(
             f'{len(names)} images could not be read and were left out: {", ".join(names[:20])}'
             + (', ...' if len(names) > 20 else '.')
-        )
-    found += _training(comparison)
-    if len(comparison.sessions) > 1:
-        found.append(
-            f'Measured in {len(comparison.sessions)} sessions, each with rounds of its own.'
         )
     return found
 
@@ -110,7 +112,7 @@ def _training(comparison: Comparison) -> list[str]:
         f'{settings.seed}, by its own recipe (batch size, augmentation, optimizer), its schedule '
         'scaled to that length' + ('.' if settings.keep_init else ', without pre-trained weights.')
     ]
-    for name, training in comparison.training.items():
-        if training['changes']:
-            found.append(f'{name}: {"; ".join(training["changes"])}.')
+    for entry in comparison.entries:
+        if entry.training and entry.training['changes']:
+            found.append(f'{entry.name}: {"; ".join(entry.training["changes"])}.')
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from mmengine.structures import InstanceData
 
 from .columns import Column
 from .dataset import Split
+from .files import write_text
 from .page import Gallery, make_page
 from .pictures import side_by_side, spread
 from .plots import (
@@ -62,9 +62,7 @@ def write_report(
     )
     plots = save_plots(figures, out / 'plots')
     page = make_page(report, columns, plots, _galleries(report, split, detections, score_thr))
-    part = out / 'index.html.part'
-    part.write_text(page, encoding='utf-8')
-    os.replace(part, out / 'index.html')
+    write_text(out / 'index.html', page)
 
 
 def _galleries(

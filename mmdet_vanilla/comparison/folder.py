@@ -1,0 +1,65 @@
+"""The folder of a comparison: what is in it, and whether a comparison may go on there."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import tempfile
+
+from .errors import ComparisonError
+from .files import write_text
+from .settings import Settings
+
+# More rounds and resamples only add to what is there.
+_FREE = ('rounds', 'batch_rounds', 'resamples', 'batches', 'score_thr', 'warmup')
+
+
+def open_folder(settings: Settings, command: str = '', resume: bool = False) -> int:
+    """Makes the folder of a comparison, or opens it again, and writes down with what settings.
+
+    Args:
+        settings: Of the comparison, ``out`` among them.
+        command: The command line.
+        resume: Whether the folder may hold an earlier comparison.
+
+    Returns:
+        How many sessions have worked there, this one included.
+
+    Raises:
+        ComparisonError: If the folder cannot be written, or holds a comparison that this one does
+            not continue.
+    """
+    out = settings.out
+    try:
+        (out / 'items').mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out / 'items'):
+            pass
+    except OSError as error:
+        raise ComparisonError(f'cannot write to {out}: {error.strerror}.') from None
+    file = out / 'settings.json'
+    content = settings.as_dict()
+    if file.exists():
+        if not resume:
+            raise ComparisonError(
+                f'{out} holds an earlier comparison: --resume continues it, or choose another '
+                'folder by --out.'
+            )
+        found = json.loads(file.read_text())
+        other = [k for k in content if k not in _FREE and found.get(k) != content[k]]
+        if other:
+            was = ', '.join(f'{k} {found.get(k)} (now {content[k]})' for k in other)
+            raise ComparisonError(
+                f'--resume: {out} was measured with other settings: {was}. Choose another '
+                'folder by --out.'
+            )
+    write_text(file, json.dumps(content, indent=1))
+    file = out / 'sessions.json'
+    sessions = json.loads(file.read_text()) if file.exists() else []
+    sessions.append(dict(started=now(), command=command))
+    write_text(file, json.dumps(sessions, indent=1))
+    return len(sessions)
+
+
+def now() -> str:
+    """Date, time and time zone."""
+    return datetime.datetime.now().astimezone().isoformat(timespec='seconds')
