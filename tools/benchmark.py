@@ -15,8 +15,9 @@ from pathlib import Path
 import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.benchmark import cases, measure, profiling, report, scaling, surroundings
 from mmdet_vanilla.benchmark.machine import Machine, measure_machine
-from mmdet_vanilla.benchmark.peers import has_peer
-from mmdet_vanilla.utils.cli import add_cfg_options, run
+from mmdet_vanilla.benchmark.peers import SHAPES, has_peer
+from mmdet_vanilla.utils.cli import add_cfg_options, check_outputs, positive, run
+from mmdet_vanilla.utils.errors import UserError
 from mmdet_vanilla.utils.preflight import check_data_files, load_config
 
 
@@ -32,9 +33,13 @@ def parse_args() -> argparse.Namespace:
         return command
 
     def add_sizes(command: argparse.ArgumentParser, batch: int) -> None:
-        command.add_argument('--batch', type=int, nargs='+', default=[batch], help='images at once')
-        command.add_argument('--size', type=int, nargs='+', default=[640], help='side of an image')
-        command.add_argument('--rounds', type=int, default=10, help='timed calls of each')
+        command.add_argument(
+            '--batch', type=positive, nargs='+', default=[batch], help='images at once'
+        )
+        command.add_argument(
+            '--size', type=positive, nargs='+', default=[640], help='side of an image'
+        )
+        command.add_argument('--rounds', type=positive, default=10, help='timed calls of each')
         command.add_argument('--memory', action='store_true', help='measure peak memory as well')
 
     command = add(inference, 'forward passes in several runtimes')
@@ -44,29 +49,33 @@ def parse_args() -> argparse.Namespace:
 
     command = add(training, 'training steps')
     add_sizes(command, batch=2)
-    command.add_argument('--objects', type=int, nargs='+', default=[7], help='objects of an image')
+    command.add_argument(
+        '--objects', type=positive, nargs='+', default=[7], help='objects of an image'
+    )
     command.add_argument('--forms', nargs='+', choices=cases.IMPLEMENTATIONS, help='by default all')
 
     command = add(profile, 'where the time goes, by part')
     command.add_argument('--training', action='store_true', help='of a training step')
-    command.add_argument('--batch', type=int, default=1)
-    command.add_argument('--objects', type=int, default=7, help='objects of an image, in training')
-    command.add_argument('--size', type=int, default=640, help='side of an image')
-    command.add_argument('--rounds', type=int, default=5)
+    command.add_argument('--batch', type=positive, default=1)
+    command.add_argument(
+        '--objects', type=positive, default=7, help='objects of an image, in training'
+    )
+    command.add_argument('--size', type=positive, default=640, help='side of an image')
+    command.add_argument('--rounds', type=positive, default=5)
 
     command = add(start, 'seconds to import and to the first detection')
-    command.add_argument('--rounds', type=int, default=3)
+    command.add_argument('--rounds', type=positive, default=3)
 
     command = add(data, 'images per second of one worker')
-    command.add_argument('--images', type=int, default=50)
+    command.add_argument('--images', type=positive, default=50)
     add_cfg_options(command)
 
     command = add(growth, 'how the cost grows with one number at a time')
     command.add_argument('--axes', nargs='+', choices=scaling.AXES, default=list(scaling.AXES))
     command.add_argument(
-        '--values', type=int, nargs='+', default=[], help='in place of an axis own'
+        '--values', type=positive, nargs='+', default=[], help='in place of an axis own'
     )
-    command.add_argument('--rounds', type=int, default=5)
+    command.add_argument('--rounds', type=positive, default=5)
     command.add_argument('--plot', type=Path, help='picture to write')
     return parser.parse_args()
 
@@ -162,7 +171,13 @@ def growth(args: argparse.Namespace, machine: Machine) -> dict:
 def _forms(args: argparse.Namespace, known: Sequence[str], peers: bool = True) -> Sequence[str]:
     if peers and has_peer(args.config):
         return args.forms or known
-    return [form for form in args.forms or known if form not in cases.PEERS]
+    missing = [form for form in args.forms or () if form in cases.PEERS]
+    if missing:
+        raise UserError(
+            f'--forms {missing[0]!r}: transformers (requirements/peers.txt) has whole '
+            f'detectors of the shapes of {", ".join(SHAPES)}, nothing for this command.'
+        )
+    return args.forms or [form for form in known if form not in cases.PEERS]
 
 
 def _show(
@@ -182,6 +197,7 @@ def _show(
 
 def main() -> None:
     args = parse_args()
+    check_outputs(args.json, getattr(args, 'plot', None))
     machine = measure_machine()
     print(machine)
     results = args.function(args, machine)

@@ -90,7 +90,7 @@ def main() -> None:
         score_thr=args.score_thr,
     )
     # In a file or a pipe there is no width to keep.
-    console = Console(width=None if sys.stdout.isatty() else 240)
+    console = Console(width=None if sys.stdout.isatty() else 240, markup=False)
     command = shlex.join(['python', 'tools/compare.py', *sys.argv[1:]])
     comparison = Comparison(args.items, settings, command, args.resume, console)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -10,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmdet_vanilla.utils.timing import peak_memory, time_interleaved
 
-from .cases import TRANSFORMERS, Case, Inference, TrainingStep
+from .cases import Case, Inference, TrainingStep
 from .report import Result
 
 
@@ -51,12 +50,3 @@ def count_gflop(case: Inference) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(case.images())
     return counter.get_total_flops() / 1e9
-
-
-def largest_difference(case: Inference) -> float:
-    """How far the logits of ours are from those of the peer, with the same weights and images."""
-    ours = case.network()
-    peer = dataclasses.replace(case, form=TRANSFORMERS).build()().logits
-    with torch.inference_mode():
-        logits = ours.model(case.images())[0][-1]
-    return float((logits - peer).abs().max())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .columns import Column, cell, shown_columns
 
@@ -72,7 +73,7 @@ def _rich_table(columns: Sequence[Column], rows: Sequence[dict]) -> Table:
         )
     for i, row in enumerate(rows):
         cells = [
-            f'[bold]{cell(column, row)}[/bold]' if i in best[j] else cell(column, row)
+            Text(cell(column, row), style='bold' if i in best[j] else '')
             for j, column in enumerate(columns)
         ]
         table.add_row(*cells, style='red' if row['status'] == 'failed' else None)

@@ -36,6 +36,29 @@ def run(main: Callable[[], None]) -> None:
     sys.exit(2)
 
 
+def positive(text: str) -> int:
+    """Type of an option that is a whole number from 1 on, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f'{number} is not positive')
+    return number
+
+
+def check_outputs(*files: str | os.PathLike | None) -> None:
+    """Checks before the work that files can be written when it is done.
+
+    Raises:
+        UserError: If one is a folder, or lies in none that may be written to.
+    """
+    for file in filter(None, files):
+        folder = os.path.dirname(os.path.abspath(file))
+        if os.path.isdir(file) or not os.access(folder, os.W_OK):
+            raise UserError(
+                f'cannot write {os.fspath(file)}: expected a file in a folder that exists and may '
+                'be written to.'
+            )
+
+
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """Adds the overrides of a config."""
     parser.add_argument(

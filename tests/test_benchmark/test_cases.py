@@ -21,7 +21,11 @@ needs_transformers = pytest.mark.skipif(
 
 @needs_transformers
 def test_the_peer_computes_the_same():
-    assert measure.largest_difference(cases.Inference(R18, size=160)) < 1e-3
+    case = cases.Inference(R18, size=160)
+    ours, images = case.network(), case.images()
+    theirs = dataclasses.replace(case, form=cases.TRANSFORMERS).build()().logits
+    with torch.inference_mode():
+        torch.testing.assert_close(ours.model(images)[0][-1], theirs, atol=1e-3, rtol=0)
 
 
 @needs_transformers

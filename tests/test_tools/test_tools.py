@@ -132,6 +132,18 @@ def test_benchmark(tmp_path, capsys):
     assert '| matching |' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (('--forms', 'transformers'), 'requirements/peers.txt'),
+        (('--json', 'nowhere/figures.json'), 'cannot write nowhere/figures.json'),
+    ],
+)
+def test_benchmark_says_what_is_wrong_before_it_measures(options, message, capsys):
+    config = str(ROOT / 'configs' / 'rtdetr_vanillanet_nano_coco.py')
+    assert message in error_of(capsys, 'benchmark.py', 'inference', config, *options)
+
+
 def test_get_flops(capsys):
     run_tool('get_flops.py', COCO_CONFIG, '--shape', '64', '64', '--fuse')
     assert 'fused form' in capsys.readouterr().out
