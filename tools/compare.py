@@ -20,8 +20,11 @@ import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.comparison import Budget, Comparison, Settings
 from mmdet_vanilla.comparison.table import print_table
 from mmdet_vanilla.comparison.verdicts import verdicts
+from mmdet_vanilla.utils.apply_data import add_data_arguments
 from mmdet_vanilla.utils.checkpoint import restrict_mmengine_loading
 from mmdet_vanilla.utils.cli import run
+
+SPLITS = ('train', 'val', 'test')
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,9 +33,9 @@ def parse_args() -> argparse.Namespace:
         description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument('items', nargs='+', metavar='ITEM', help='what to compare, see below')
-    parser.add_argument('--data', help='folder of a data set in COCO format, or annotation file')
-    parser.add_argument('--split', help='which split (default: test, or else val)')
-    parser.add_argument('--images', help='folder of the images, if it is not beside')
+    parser.add_argument(
+        '--split', choices=SPLITS, help='where AP is measured (default: test, or else val)'
+    )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/compare'))
     parser.add_argument('--resume', action='store_true', help='go on, skip what is done')
     parser.add_argument('--device', help='cpu, cuda:0, ...; the best there is by default')
@@ -63,17 +66,22 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--score-thr', type=float, default=0.3, help='least score in pictures and disagreements'
     )
+    add_data_arguments(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     restrict_mmengine_loading()
+    given = {split: getattr(args, f'{split}_ann') for split in SPLITS}
+    annotations = {split: path for split, path in given.items() if path}
     settings = Settings(
         out=args.out,
         data=args.data,
         split=args.split,
-        images=args.images,
+        annotations=annotations or None,
+        img_dir=args.img_dir,
+        allow_outside=args.allow_outside,
         device=args.device or get_device(),
         threads=args.threads,
         rounds=args.rounds,

@@ -23,14 +23,24 @@ def check_item(item: Item, settings: Settings, data: ComparisonData | None) -> N
     Raises:
         UserError: If it cannot.
     """
+    if item.kind == 'pytorch':
+        _check_config(item, data)
     if settings.train:
-        prepare(item, data.train_splits, settings.out / 'train', settings.keep_init)
-    if item.kind != 'pytorch':
+        prepare(item, data.user_data, settings.out / 'train', settings.keep_init)
+    elif item.kind != 'pytorch':
         names = read_metadata(item)['names']
         if data:
             match_classes(names, len(names), data.split, item.spec)
-        return
-    cfg = config_of(item)
+
+
+def _check_config(item: Item, data: ComparisonData | None) -> None:
+    try:
+        cfg = config_of(item)
+    except ImportError as error:  # of what custom_imports names
+        raise ComparisonError(
+            f'{item.spec}: {" ".join(str(error).split())}. Install what is missing, or leave the '
+            'item out.'
+        ) from None
     if 'model' not in cfg:
         raise ComparisonError(f'{item.spec}: the config has no model.')
     own_pipeline(cfg)

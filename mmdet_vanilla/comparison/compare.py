@@ -60,22 +60,25 @@ class Comparison:
         items = parse_items(specs)
         self.num_sessions = open_folder(settings, command, resume)
         self.data = open_data(settings) if settings.data else None
-        if self.data and self.data.unreadable:
-            self._warn_of_unreadable(self.data)
+        if self.data:
+            self._introduce(self.data)
         for item in items:
             check_item(item, settings, self.data)
         self.images = self._latency_images()
         self.entries = [Entry.open(item, settings.out / 'items') for item in items]
         self.differences: list[dict] = []
 
-    def _warn_of_unreadable(self, data: ComparisonData) -> None:
+    def _introduce(self, data: ComparisonData) -> None:
+        for line in data.user_data.summary():
+            self.console.print(line, highlight=False)
         names = data.unreadable
-        self.console.print(
-            f'{len(names)} images cannot be read and are left out: {", ".join(names[:10])}'
-            + (', ...' if len(names) > 10 else ''),
-            style='yellow',
-            highlight=False,
-        )
+        if names:
+            self.console.print(
+                f'{len(names)} images cannot be read and are left out: {", ".join(names[:10])}'
+                + (', ...' if len(names) > 10 else ''),
+                style='yellow',
+                highlight=False,
+            )
 
     def _latency_images(self) -> list[str]:
         if self.settings.image:

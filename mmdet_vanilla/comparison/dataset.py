@@ -1,4 +1,4 @@
-"""The data that detectors are compared on: one split of a data set in COCO format."""
+"""One split of a data set, as it is in memory."""
 
 from __future__ import annotations
 
@@ -12,15 +12,6 @@ import numpy as np
 
 from .errors import ComparisonError
 from .files import write_text
-
-# {split} -> annotation file and folder of images, below the folder of the data set.
-_LAYOUTS = (
-    ('{split}.json', '{split}'),
-    ('annotations/instances_{split}2017.json', '{split}2017'),
-    ('annotations/{split}.json', '{split}'),
-    ('{split}/_annotations.coco.json', '{split}'),
-)
-_DEFAULT_SPLITS = ('test', 'val', 'valid')
 
 
 @dataclass(frozen=True)
@@ -54,68 +45,17 @@ class Split:
         return self.folder / image['file_name']
 
 
-def find_split(data: str, split: str | None = None, images: str | None = None) -> Split:
-    """Finds a split below a folder, or reads an annotation file.
+def read_split(name: str, ann_file: str | Path, folder: str | Path) -> Split:
+    """Reads an annotation file in canonical form, as :func:`load_user_data` writes it.
 
     Args:
-        data: A folder with ``SPLIT.json`` and ``SPLIT/``, COCO's ``annotations/`` and
-            ``SPLIT2017/``, or ``SPLIT/_annotations.coco.json``; or an annotation file.
-        split: Which one; by default the test data, or else the validation data.
-        images: Folder of the images, where it does not follow from the annotation file.
-
-    Raises:
-        ComparisonError: If there is none, or it is empty or damaged.
+        name: ``'test'``, ``'val'`` or ``'train'``.
+        ann_file: COCO file.
+        folder: Folder of the images.
     """
-    root = Path(data)
-    if root.is_file():
-        folder = Path(images) if images else _folder_beside(root)
-        return _read(split or root.stem, root, folder)
-    if not root.is_dir():
-        raise ComparisonError(f'no data at {data} (looked for {root.absolute()}).')
-    for name in [split] if split else _DEFAULT_SPLITS:
-        for ann_file, folder in _LAYOUTS:
-            path = root / ann_file.format(split=name)
-            if path.is_file():
-                return _read(
-                    name, path, Path(images) if images else root / folder.format(split=name)
-                )
-    wanted = ', '.join(path.format(split=split or _DEFAULT_SPLITS[0]) for path, _ in _LAYOUTS)
-    raise ComparisonError(
-        f'no {split or "test or validation"} data in {data}: expected one of {wanted} there, or '
-        'give the annotation file itself.'
-    )
-
-
-def _folder_beside(ann_file: Path) -> Path:
-    if ann_file.name == '_annotations.coco.json':
-        return ann_file.parent
-    beside = ann_file.with_suffix('')
-    if beside.is_dir():
-        return beside
-    return ann_file.parent.parent / ann_file.stem.removeprefix('instances_')
-
-
-def _read(name: str, ann_file: Path, folder: Path) -> Split:
-    try:
-        content = json.loads(ann_file.read_text(encoding='utf-8'))
-        images, categories = content['images'], content['categories']
-        content.setdefault('annotations', [])
-        [(image['id'], image['file_name']) for image in images]
-        [(category['id'], category['name']) for category in categories]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ComparisonError(
-            f'{ann_file} is not a COCO annotation file (a dict with images, annotations and '
-            f'categories): {type(error).__name__} {error}.'
-        ) from None
-    if not images or not categories:
-        what = 'image' if not images else 'category'
-        raise ComparisonError(f'the data set is empty: {ann_file} lists no {what}.')
-    if not folder.is_dir():
-        raise ComparisonError(
-            f'no folder of images at {folder} (looked for {folder.absolute()}) for {ann_file}: '
-            'name it by --images.'
-        )
-    return Split(name, ann_file, folder, content)
+    ann_file = Path(ann_file)
+    content = json.loads(ann_file.read_text(encoding='utf-8'))
+    return Split(name, ann_file, Path(folder), content)
 
 
 def unreadable_images(split: Split) -> dict[int, str]:

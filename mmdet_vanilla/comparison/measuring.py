@@ -14,7 +14,7 @@ from .latency import time_rounds
 from .progress import Stages
 from .race import Trained, train_items
 from .settings import Settings
-from .worker import WorkerError, describe, run_worker
+from .worker import describe, run_worker
 
 
 @dataclass
@@ -40,13 +40,11 @@ class Measuring:
     on_failure: Callable[[Entry], None]
 
     def run(self) -> None:
-        """All stages: training, if wanted, costs, latency, and detections, if there are data."""
+        """All stages: training, if wanted, what has a process of its own, latency."""
         if self.settings.train:
             self.train()
-        self.profile()
+        self.measure_alone()
         self.time()
-        if self.data:
-            self.detect()
 
     def train(self) -> None:
         """Trains all under one budget."""
@@ -54,7 +52,7 @@ class Measuring:
         with self.stages.waiting(f'training, {settings.train} each'):
             trained = train_items(
                 [entry.item for entry in self.entries],
-                self.data.train_splits,
+                self.data.user_data,
                 settings.train,
                 settings.out / 'train',
                 settings.seed,
@@ -69,21 +67,48 @@ class Measuring:
             training = dict(changes=result.changes, **{k: result.result[k] for k in keys})
             self.entries[i] = Entry.open(result.item, entry.state.file.parent, training)
 
-    def profile(self) -> None:
-        """Start-up, memory, parameters and operations, each in a process of its own."""
-        todo = [entry for entry in self._left() if entry.state.profile is None]
+    def measure_alone(self) -> None:
+        """Start-up, memory and operations, then detections, each entry in its own process."""
+        num_images = len(self.data.split.content['images']) if self.data else 0
+        todo = []
+        for entry in self._left():
+            stages = ['profile'] if entry.state.profile is None else []
+            if self.data and entry.item.has_weights and not entry.detections_file.exists():
+                stages.append('detect')
+            if stages:
+                steps = ('profile' in stages) + ('detect' in stages) * num_images
+                todo.append((entry, stages, steps))
+        what = 'memory, start-up, operations' + (', detections on the data' if self.data else '')
+        begin = 0
+        with self.stages.counting(what, sum(steps for *_, steps in todo)) as advance:
+            for entry, stages, steps in todo:
+                before_images = begin + ('profile' in stages)
+                self._run_worker(
+                    entry, stages, lambda done, first=before_images: advance(to=first + done)
+                )
+                begin += steps
+                advance(to=begin)
+
+    def _run_worker(
+        self, entry: Entry, stages: Sequence[str], on_progress: Callable[[int], None]
+    ) -> None:
         request = dict(self._request(), image=self.images[0])
-        with self.stages.counting('memory, start-up, operations', len(todo)) as advance:
-            for entry in todo:
-                state = entry.state
-                try:
-                    state.profile = run_worker('profile', entry.item, request, state.file.parent)
-                except WorkerError as error:
-                    self._failed(entry, str(error))
-                else:
-                    state.write()
-                    self.on_change()
-                advance()
+        if self.data:
+            split = self.data.split
+            request.update(
+                ann_file=str(split.ann_file),
+                split=split.name,
+                images=str(split.folder),
+                out_file=str(entry.detections_file),
+            )
+        state = entry.state
+        answer = run_worker(stages, entry.item, request, state.file.parent, on_progress)
+        state.profile = answer.results.get('profile', state.profile)
+        if answer.error is not None:
+            self._failed(entry, answer.error)
+        elif 'profile' in stages:
+            state.write()
+            self.on_change()
 
     def time(self) -> None:
         """Latency of all in one process, in rounds."""
@@ -154,31 +179,6 @@ class Measuring:
             settings.time_decoding,
             on_round,
         )
-
-    def detect(self) -> None:
-        """Detections of those with weights, each in a process of its own."""
-        split = self.data.split
-        entries = [entry for entry in self._left() if entry.item.has_weights]
-        todo = [entry for entry in entries if not entry.detections_file.exists()]
-        request = dict(
-            self._request(),
-            ann_file=str(split.ann_file),
-            split=split.name,
-            images=str(split.folder),
-        )
-        num_images = len(split.content['images'])
-        with self.stages.counting('detections on the data', num_images * len(todo)) as advance:
-            for number, entry in enumerate(todo):
-                try:
-                    run_worker(
-                        'detect',
-                        entry.item,
-                        dict(request, out_file=str(entry.detections_file)),
-                        entry.state.file.parent,
-                        lambda done, number=number: advance(to=number * num_images + done),
-                    )
-                except WorkerError as error:
-                    self._failed(entry, str(error))
 
     def _left(self) -> list[Entry]:
         return [entry for entry in self.entries if entry.state.error is None]

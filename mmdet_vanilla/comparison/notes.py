@@ -54,7 +54,8 @@ def _data(data: ComparisonData, resamples: int) -> list[str]:
     )
     found = [
         f'AP: pycocotools on {len(data.split.content["images"])} images of '
-        f'{data.split.ann_file.name}, the same for all{intervals}.'
+        f'the {data.split.name} data, the same for all{intervals}.',
+        *data.user_data.notes,
     ]
     names = data.unreadable
     if names:

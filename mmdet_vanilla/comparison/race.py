@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from mmengine.config import Config
-
 from mmdet_vanilla.benchmark.training_race import Entrant, race
+from mmdet_vanilla.datasets.user_data import UserData
+from mmdet_vanilla.utils.apply_data import apply_data
 from mmdet_vanilla.utils.checkpoint import read_checkpoint, write_checkpoint
-from mmdet_vanilla.utils.preflight import iter_datasets, load_config
+from mmdet_vanilla.utils.preflight import load_config
 
-from .dataset import Split
 from .errors import ComparisonError
 from .items import Item
-from .preprocessing import kind_of
 from .pretrained import remove_pretrained
 
 _UNITS = dict(s=1.0, sec=1.0, min=60.0, h=3600.0)
-# Number of classes of these is not the data's.
-_OTHER_HEADS = ('rpn_head', 'backbone', 'neck', 'data_preprocessor')
 
 
 @dataclass(frozen=True)
@@ -71,13 +67,13 @@ class Trained:
 
 
 def prepare(
-    item: Item, splits: Mapping[str, Split], folder: Path, keep_init: bool = False
+    item: Item, data: UserData, folder: Path, keep_init: bool = False
 ) -> tuple[Entrant, list[str]]:
     """Writes the config that an item is trained with.
 
     Args:
         item: The item.
-        splits: ``'train'`` and ``'val'`` data, with equal classes.
+        data: With ``'train'`` and ``'val'`` splits.
         folder: Where to write it.
         keep_init: Whether to keep ``Pretrained`` initialisation.
 
@@ -106,8 +102,7 @@ def prepare(
         if cfg.get('load_from'):
             changes.append('load_from removed')
         cfg.load_from = None
-    _set_data(cfg, splits)
-    _set_num_classes(cfg.model, len(splits['train'].classes))
+    apply_data(cfg, data)
     cfg.work_dir = None
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f'{item.key}.config.py'
@@ -117,7 +112,7 @@ def prepare(
 
 def train_items(
     items: Sequence[Item],
-    splits: Mapping[str, Split],
+    data: UserData,
     budget: Budget,
     folder: Path,
     seed: int = 0,
@@ -129,7 +124,7 @@ def train_items(
 
     Args:
         items: The items.
-        splits: ``'train'`` and ``'val'`` data.
+        data: With ``'train'`` and ``'val'`` splits.
         budget: Of every item.
         folder: For everything.
         seed: Of weights, order and augmentation.
@@ -144,15 +139,13 @@ def train_items(
     entrants, changes = {}, {}
     for item in items:
         if item.path not in entrants:
-            entrants[item.path], changes[item.path] = prepare(item, splits, folder, keep_init)
+            entrants[item.path], changes[item.path] = prepare(item, data, folder, keep_init)
     results = race(
         list(entrants.values()),
         folder,
         seconds=budget.seconds,
         iterations=budget.iterations,
         seed=seed,
-        test=False,
-        keep_going=True,
     )
     trained = {}
     for item in items:
@@ -169,33 +162,3 @@ def train_items(
         item = replace(item, path=entrant.config, checkpoint=str(weights))
         trained[item.name] = Trained(item, result, changes[source])
     return trained
-
-
-def _set_data(cfg: Config, splits: Mapping[str, Split]) -> None:
-    for mode in ('train', 'val', 'test'):
-        split = splits['train' if mode == 'train' else 'val']
-        for dataset in iter_datasets(cfg[f'{mode}_dataloader']['dataset']):
-            dataset['type'] = 'CocoDataset'
-            dataset['data_root'] = ''
-            dataset['ann_file'] = str(split.ann_file.absolute())
-            dataset['data_prefix'] = dict(img=str(split.folder.absolute()))
-            dataset['metainfo'] = dict(classes=split.classes)
-            dataset.pop('backend_args', None)
-        if mode != 'train':
-            cfg[f'{mode}_evaluator'] = dict(
-                type='CocoMetric', ann_file=str(split.ann_file.absolute()), metric='bbox'
-            )
-
-
-def _set_num_classes(cfg: object, number: int, top: bool = True) -> None:
-    if isinstance(cfg, (list, tuple)):
-        for entry in cfg:
-            _set_num_classes(entry, number, top)
-    if not isinstance(cfg, dict):
-        return
-    is_head = top or kind_of(cfg).endswith('Head')
-    if is_head and 'num_classes' in cfg:
-        cfg['num_classes'] = number
-    for key, value in cfg.items():
-        if key not in _OTHER_HEADS:
-            _set_num_classes(value, number, False)

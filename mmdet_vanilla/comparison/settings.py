@@ -17,9 +17,12 @@ class Settings:
 
     Attributes:
         out: Folder for everything.
-        data: Folder of a data set in COCO format, or an annotation file; ``None`` measures costs.
-        split: Which split; by default the test data, or else the validation data.
-        images: Folder of the images, where it does not follow from ``data``.
+        data: Folder of a data set, or a COCO file of it; ``None`` measures costs.
+        split: ``'train'``, ``'val'`` or ``'test'``. By default that of the file, or the test data,
+            or else the validation data.
+        annotations: By split, COCO files to take instead of looking for any.
+        img_dir: Folder of the images, instead of looking for it.
+        allow_outside: Whether file names may lead out of the image folder.
         device: Of PyTorch models.
         threads: Of everything on the CPU; 0 leaves it to PyTorch.
         rounds: Timed calls of every item with one image.
@@ -39,7 +42,9 @@ class Settings:
     out: Path
     data: str | None = None
     split: str | None = None
-    images: str | None = None
+    annotations: dict[str, str] | None = None
+    img_dir: str | None = None
+    allow_outside: bool = False
     device: str = 'cpu'
     threads: int = 0
     rounds: int = 20
@@ -68,6 +73,10 @@ class Settings:
             raise ComparisonError(f'--score-thr {self.score_thr}: expected 0 to 1.')
         if self.image and not Path(self.image).is_file():
             raise ComparisonError(f'no image at {self.image}.')
+        if (self.annotations or self.img_dir) and not self.data:
+            raise ComparisonError(
+                '--img-dir and --test-ann need --data, the folder that they are in.'
+            )
         if self.train and not self.data:
             raise ComparisonError('--train needs --data with a train split.')
 

@@ -11,45 +11,50 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
+from .files import write_text
 from .items import Item
 
 _PROGRESS = 'mmdet_vanilla.comparison progress '
 
 
-class WorkerError(RuntimeError):
-    """What happened in a worker, in one line."""
+class Answer(NamedTuple):
+    """What has become of a worker.
+
+    Attributes:
+        results: By stage, what it returned; of those that were done.
+        error: Why the next one failed, in one line, or ``None``.
+    """
+
+    results: dict[str, dict]
+    error: str | None
 
 
 def run_worker(
-    stage: str,
+    stages: Sequence[str],
     item: Item,
     request: dict,
     folder: Path,
     on_progress: Callable[[int], None] = lambda done: None,
-) -> dict:
-    """Runs one stage of one item in a new process.
+) -> Answer:
+    """Runs stages of one item, one after the other in one new process.
 
     Args:
-        stage: ``'profile'`` or ``'detect'``.
+        stages: ``'profile'``, which has to be the first, since it measures the process itself;
+            ``'detect'``.
         item: The item.
-        request: Arguments of the stage, JSON.
+        request: Arguments of the stages, JSON.
         folder: For the log and for what the process returns.
-        on_progress: Called with the number of images that are done.
-
-    Returns:
-        What the stage returns.
-
-    Raises:
-        WorkerError: If it failed.
+        on_progress: Called with the number of images that ``'detect'`` has done, 0 at first.
     """
-    answer = folder / f'{item.key}.{stage}.answer.json'
+    answer = folder / f'{item.key}.answer.json'
     answer.unlink(missing_ok=True)
-    content = dict(request, stage=stage, item=asdict(item), answer=str(answer))
-    log = folder / f'{item.key}.{stage}.log'
+    content = dict(request, stages=list(stages), item=asdict(item), answer=str(answer))
+    log = folder / f'{item.key}.log'
     environment = dict(os.environ, MMDET_VANILLA_STARTED=repr(time.time()))
     command = [sys.executable, '-m', __name__, json.dumps(content)]
     with open(log, 'w') as file:
@@ -73,14 +78,14 @@ def run_worker(
                 process.kill()
                 process.wait()
     try:
-        result = json.loads(answer.read_text())
+        found = Answer(**json.loads(answer.read_text()))
     except (OSError, ValueError):
+        found = Answer({}, None)
+    answer.unlink(missing_ok=True)
+    if found.error is None and len(found.results) < len(stages):
         what = f'was killed by signal {-code}' if code < 0 else f'ended with status {code}'
-        raise WorkerError(f'its process {what}, see {log}') from None
-    answer.unlink()
-    if 'error' in result:
-        raise WorkerError(result['error'])
-    return result
+        return Answer(found.results, f'its process {what}, see {log}')
+    return found
 
 
 def profile(item: Item, request: dict, started: float) -> dict:
@@ -181,13 +186,14 @@ def detect(item: Item, request: dict) -> dict:
         ``detections``, how many were written.
     """
     from .accuracy import detect_split
-    from .dataset import find_split, match_classes
+    from .dataset import match_classes, read_split
     from .detectors import load_detector
 
     settings = {k: request[k] for k in ('device', 'threads', 'img_scale', 'seed')}
     detector = load_detector(item, **settings)
-    split = find_split(request['ann_file'], request['split'], request['images'])
+    split = read_split(request['split'], request['ann_file'], request['images'])
     categories = match_classes(detector.classes, detector.num_classes, split, item.name)
+    print(f'{_PROGRESS}0', flush=True)
     found = detect_split(
         detector,
         split,
@@ -201,7 +207,7 @@ def detect(item: Item, request: dict) -> dict:
 def _main(content: str) -> None:
     request = json.loads(content)
     started = float(os.environ['MMDET_VANILLA_STARTED'])
-    answer = Path(request['answer'])
+    answer, results, error = Path(request['answer']), {}, None
     try:
         import torch
 
@@ -209,16 +215,18 @@ def _main(content: str) -> None:
 
         torch.set_num_threads(request['threads'])
         item = Item(**request['item'])
-        if request['stage'] == 'profile':
-            result = profile(item, request, started)
-        else:
-            result = detect(item, request)
-    except Exception as error:
+        for stage in request['stages']:
+            results[stage] = (
+                profile(item, request, started) if stage == 'profile' else detect(item, request)
+            )
+            # The next one may crash.
+            write_text(answer, json.dumps(dict(results=results, error=None)))
+    except Exception as raised:
         import traceback
 
         traceback.print_exc()
-        result = dict(error=describe(error))
-    answer.write_text(json.dumps(result))
+        error = describe(raised)
+    write_text(answer, json.dumps(dict(results=results, error=error)))
 
 
 def describe(error: Exception) -> str:

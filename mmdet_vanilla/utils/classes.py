@@ -103,7 +103,8 @@ def _heads(part: object, is_head: bool = True) -> Iterator[dict]:
         if is_head and 'num_classes' in part:
             yield part
         for name, item in part.items():
-            if name.endswith('head'):
+            # A region proposal network knows objects, not classes.
+            if name.endswith('head') and name != 'rpn_head':
                 yield from _heads(item)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -32,15 +31,3 @@ def learning_curves_figure(
         axes.grid(alpha=0.3)
     figure.axes[0].legend(fontsize='small')
     return figure
-
-
-def plot_learning_curves(
-    curves: Mapping[str, Sequence[Sequence[float]]], out_file: str | Path, unit: str = 'seconds'
-) -> None:
-    """Writes what :func:`learning_curves_figure` plots.
-
-    Args:
-        curves, unit: See there.
-        out_file: Picture to write; its ending tells the format.
-    """
-    learning_curves_figure(curves, unit).savefig(out_file, dpi=120)

@@ -28,7 +28,7 @@ from rich.console import Console
 from mmdet_vanilla.comparison import ComparisonError, Settings, compare
 from mmdet_vanilla.comparison.accuracy import Evaluation
 from mmdet_vanilla.comparison.columns import COLUMNS
-from mmdet_vanilla.comparison.dataset import find_split
+from mmdet_vanilla.comparison.dataset import read_split
 from mmdet_vanilla.comparison.plots import pareto_front
 from mmdet_vanilla.utils.errors import UserError
 
@@ -81,7 +81,7 @@ def test_rows(folder):
 
 def test_metrics_are_pycocotools_of_the_stored_detections(folder):
     root, specs, settings, report = folder
-    split = find_split(str(settings.out / 'data' / 'test.json'), images=str(root / 'data' / 'test'))
+    split = read_split('test', settings.out / 'data' / 'test.json', root / 'data' / 'test')
     for row in report['rows'][:2]:
         [file] = (settings.out / 'items').glob(f'{row["name"]}-*.detections.json')
         stats = Evaluation(split, json.loads(file.read_text())).stats
@@ -239,6 +239,8 @@ def bad(tmp_path):
     wrong = write_checkpoint(tmp_path / 'wrong.pth', RETINANET)
     (tmp_path / 'torn.pth').write_bytes(right.read_bytes()[:2000])
     (tmp_path / 'file').touch()
+    needs = tmp_path / 'needs.py'
+    needs.write_text(config.read_text().replace("'mmdet_vanilla'", "'package_not_there'"))
     return dict(
         architecture=(f'{config}::{wrong}', dict()),
         torn=(f'{config}::{tmp_path / "torn.pth"}', dict()),
@@ -247,6 +249,7 @@ def bad(tmp_path):
         no_data=(str(config), dict(data=str(tmp_path / 'no'))),
         empty=(str(config), dict(data=str(empty))),
         zoo=('mmdet::retinanet/retinanet_r50_fpn_coco.py', dict()),
+        package=(str(needs), dict()),
     )
 
 
@@ -257,9 +260,10 @@ def bad(tmp_path):
         ('torn', r'torn\.pth'),
         ('classes', 'has 4 classes .* has 3'),
         ('folder', 'cannot write to'),
-        ('no_data', 'no data at'),
-        ('empty', 'the data set is empty'),
+        ('no_data', 'no folder of data at'),
+        ('empty', r'test\.json.* image'),
         ('zoo', 'Did you mean mmdet::retinanet/'),
+        ('package', 'Failed to import .*package_not_there'),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(tmp_path, bad, name, message):

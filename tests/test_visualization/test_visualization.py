@@ -20,8 +20,8 @@ from mmdet_vanilla.visualization import (
     draw_instances,
     grid,
     ground_truth,
+    learning_curves_figure,
     plot_curves,
-    plot_learning_curves,
     read_scalars,
     split_scalars,
 )
@@ -235,8 +235,8 @@ def test_ground_truth_is_that_of_the_file(tmp_path):
     assert truth['images/3.png'].bboxes.shape == (0, 4) and len(truth) == 2
 
 
-def test_plot_learning_curves(tmp_path):
+def test_learning_curves(tmp_path):
     curves = dict(a=[(60, 0.1, 0.2), (120, 0.3, 0.5)], b=[(60, 0.2, 0.4)])
-    plot_learning_curves(curves, tmp_path / 'race.png')
+    learning_curves_figure(curves).savefig(tmp_path / 'race.png', dpi=120)
     picture = cv2.imread(str(tmp_path / 'race.png'))
     assert picture.shape[:2] == (480, 1200) and picture.std() > 10

@@ -241,21 +241,23 @@ def _image_folder(
     folders: Sequence[str],
     img_dir: str | None,
 ) -> str:
-    """The folder that holds most of some images; ties go to what is named after the split."""
+    """The folder that holds most of some images, preferably one that is named after the split."""
     if img_dir is not None:
         folders = _folders(img_dir)
     folders = list(dict.fromkeys([*folders, os.path.dirname(annotation) or '.']))
 
-    def rank(folder: str) -> tuple[int, bool, bool]:
+    def rank(folder: str) -> tuple[bool, int, bool, bool]:
         hits = 0
         for name in names:
             relative, escapes = relative_name(name, folder)
             hits += not escapes and os.path.isfile(os.path.join(folder, relative))
-        return hits, split_of(folder, root) == split, split_of(folder, root) is None
+        # Another split may have images of the same names, and more of them, where some are missing.
+        own = split_of(folder, root) == split and 2 * hits >= len(names)
+        return own, hits, split_of(folder, root) == split, split_of(folder, root) is None
 
     best = max(folders, key=rank)
     # Without any hit, reading says that no image was found, and where it looked.
-    return best if rank(best)[0] else (img_dir or os.path.dirname(annotation) or '.')
+    return best if rank(best)[1] else (img_dir or os.path.dirname(annotation) or '.')
 
 
 # ----------------------------------------------------------------------------------------- VOC

@@ -202,6 +202,15 @@ def test_files_by_name(tmp_path):
         load_user_data(str(tmp_path), annotations=dict(train='one.json'), img_dir='nowhere')
 
 
+def test_a_missing_image_is_not_looked_for_in_another_split(tmp_path):
+    for split in ('train', 'val'):
+        write_images(tmp_path / split, TRAIN)
+        write_coco(tmp_path / f'{split}.json', coco(TRAIN))
+    (tmp_path / 'val' / TRAIN[0]).unlink()
+    sources = find_splits(str(tmp_path))
+    assert Path(sources['val'].image_dir) == tmp_path / 'val'
+
+
 def test_classes_of_splits_in_another_order(tmp_path):
     coco_plain(tmp_path)
     order = (2, 0, 1)
