@@ -143,8 +143,8 @@ def race(
     def attempt(entrant: Entrant, action: Callable[[], None]) -> None:
         try:
             action()
-        except RuntimeError as error:
-            results[entrant.name]['error'] = str(error)
+        except Exception as error:  # whatever it is, the others go on
+            results[entrant.name]['error'] = f'{type(error).__name__}: {error}'
 
     def calibrate_once(entrant: Entrant) -> None:
         result = results[entrant.name]

@@ -14,7 +14,7 @@ from .disagreements import by_image, worst_disagreements
 from .entry import Entry
 from .evaluating import evaluate
 from .files import write_text
-from .folder import now, open_folder
+from .folder import begin_session, now, open_folder
 from .items import parse_items
 from .markdown import to_report
 from .measuring import Measuring
@@ -58,12 +58,13 @@ class Comparison:
         self.command = command
         self.console = console or Console()
         items = parse_items(specs)
-        self.num_sessions = open_folder(settings, command, resume)
+        open_folder(settings, resume)
         self.data = open_data(settings) if settings.data else None
         if self.data:
             self._introduce(self.data)
         for item in items:
             check_item(item, settings, self.data)
+        self.num_sessions = begin_session(settings, command)
         self.images = self._latency_images()
         self.entries = [Entry.open(item, settings.out / 'items') for item in items]
         self.differences: list[dict] = []

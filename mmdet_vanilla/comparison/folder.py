@@ -14,16 +14,12 @@ from .settings import Settings
 _FREE = ('rounds', 'batch_rounds', 'resamples', 'batches', 'score_thr', 'warmup')
 
 
-def open_folder(settings: Settings, command: str = '', resume: bool = False) -> int:
-    """Makes the folder of a comparison, or opens it again, and writes down with what settings.
+def open_folder(settings: Settings, resume: bool = False) -> None:
+    """Makes the folder of a comparison, or opens it again.
 
     Args:
         settings: Of the comparison, ``out`` among them.
-        command: The command line.
         resume: Whether the folder may hold an earlier comparison.
-
-    Returns:
-        How many sessions have worked there, this one included.
 
     Raises:
         ComparisonError: If the folder cannot be written, or holds a comparison that this one does
@@ -52,7 +48,20 @@ def open_folder(settings: Settings, command: str = '', resume: bool = False) -> 
                 f'--resume: {out} was measured with other settings: {was}. Choose another '
                 'folder by --out.'
             )
-    write_text(file, json.dumps(content, indent=1))
+
+
+def begin_session(settings: Settings, command: str = '') -> int:
+    """Writes down with what settings is compared, once nothing is wrong with them.
+
+    Args:
+        settings: Of the comparison, ``out`` among them.
+        command: The command line.
+
+    Returns:
+        How many sessions have worked there, this one included.
+    """
+    out = settings.out
+    write_text(out / 'settings.json', json.dumps(settings.as_dict(), indent=1))
     file = out / 'sessions.json'
     sessions = json.loads(file.read_text()) if file.exists() else []
     sessions.append(dict(started=now(), command=command))

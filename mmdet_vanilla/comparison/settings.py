@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from mmdet_vanilla.utils.images import read_image
+
 from .errors import ComparisonError
 from .race import Budget
 
@@ -61,7 +63,8 @@ class Settings:
     score_thr: float = 0.3
 
     def __post_init__(self) -> None:
-        for key, least in (('rounds', 1), ('warmup', 0), ('batch_rounds', 1), ('resamples', 0)):
+        least_values = dict(rounds=1, warmup=0, batch_rounds=1, resamples=0, threads=0, seed=0)
+        for key, least in least_values.items():
             if getattr(self, key) < least:
                 option = '--' + key.replace('_', '-')
                 raise ComparisonError(f'{option} {getattr(self, key)}: expected {least} or more.')
@@ -73,6 +76,13 @@ class Settings:
             raise ComparisonError(f'--score-thr {self.score_thr}: expected 0 to 1.')
         if self.image and not Path(self.image).is_file():
             raise ComparisonError(f'no image at {self.image}.')
+        if self.image:
+            read_image(self.image)
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ComparisonError(f'--device {self.device} cannot be used: {reason}') from None
         if (self.annotations or self.img_dir) and not self.data:
             raise ComparisonError(
                 '--img-dir and --test-ann need --data, the folder that they are in.'

@@ -74,10 +74,14 @@ def load_config(path: str, cfg_options: dict | None = None) -> Config:
         The config.
 
     Raises:
-        PreflightError: If there is no such file, or an override does not fit.
+        PreflightError: If there is no such file or no such base, one is not Python, or an override
+            does not fit.
     """
     require_file(path, 'config', 'The configs of this project are the files configs/*_*.py.')
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except (FileNotFoundError, SyntaxError) as error:  # of a base, or in one
+        raise PreflightError(f'{path} cannot be read: {error}.') from None
     merge_cfg_options(cfg, cfg_options, path)
     return cfg
 

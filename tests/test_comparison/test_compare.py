@@ -217,13 +217,18 @@ def test_a_page_refers_to_nothing_outside(folder):
     'changes, message',
     [
         (dict(rounds=0), '--rounds 0: expected 1 or more'),
+        (dict(seed=-1), '--seed -1: expected 0 or more'),
+        (dict(threads=-3), '--threads -3: expected 0 or more'),
+        (dict(device='cuda:99'), '--device cuda:99 cannot be used'),
+        (dict(device='gpu'), '--device gpu cannot be used'),
+        (dict(image=__file__), 'test_compare.py'),
         (dict(batches=(0,)), '--batches'),
         (dict(img_scale=8), '--img-scale 8'),
         (dict(image='missing.jpg'), 'no image at missing.jpg'),
     ],
 )
 def test_settings(tmp_path, changes, message):
-    with pytest.raises(ComparisonError, match=message):
+    with pytest.raises(UserError, match=message):
         Settings(out=tmp_path, **changes)
 
 
@@ -241,6 +246,8 @@ def bad(tmp_path):
     (tmp_path / 'file').touch()
     needs = tmp_path / 'needs.py'
     needs.write_text(config.read_text().replace("'mmdet_vanilla'", "'package_not_there'"))
+    orphan = tmp_path / 'orphan.py'
+    orphan.write_text("_base_ = './not_there.py'\n")
     return dict(
         architecture=(f'{config}::{wrong}', dict()),
         torn=(f'{config}::{tmp_path / "torn.pth"}', dict()),
@@ -250,6 +257,7 @@ def bad(tmp_path):
         empty=(str(config), dict(data=str(empty))),
         zoo=('mmdet::retinanet/retinanet_r50_fpn_coco.py', dict()),
         package=(str(needs), dict()),
+        base=(str(orphan), dict()),
     )
 
 
@@ -263,6 +271,7 @@ def bad(tmp_path):
         ('no_data', 'no folder of data at'),
         ('empty', r'test\.json.* image'),
         ('zoo', 'Did you mean mmdet::retinanet/'),
+        ('base', r'orphan\.py cannot be read: .*not_there'),
         ('package', 'Failed to import .*package_not_there'),
     ],
 )
@@ -271,7 +280,9 @@ def test_what_is_wrong_is_said_before_anything_runs(tmp_path, bad, name, message
     good = str(write_config(tmp_path, 'good', TINY_RTDETR))
     with pytest.raises(UserError, match=message):
         compare([good, spec], Settings(**{'out': tmp_path / 'out', **settings}), console=console())
-    assert not list(tmp_path.rglob('compare.*')) and not list(tmp_path.rglob('*.log'))
+    # Neither results nor settings, which the corrected command would not be allowed to change.
+    left = [*tmp_path.rglob('compare.*'), *tmp_path.rglob('*.log'), *tmp_path.rglob('settings.*')]
+    assert not left
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='needs another user in a child process')
