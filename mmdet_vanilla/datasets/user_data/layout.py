@@ -14,7 +14,7 @@ from .image_index import ImageIndex
 from .problems import AnnotationError
 from .split import Split, relative_name, usable_name
 from .voc import read_voc
-from .yolo import read_names, read_yaml, read_yolo
+from .yolo import names_file, read_names, read_yaml, read_yolo
 
 SPLITS = ('train', 'val', 'test')
 _WORDS = dict(
@@ -40,7 +40,7 @@ class Source:
 
     Attributes:
         kind: ``'COCO'``, ``'VOC'`` or ``'YOLO'``.
-        files: Annotation files.
+        files: Annotation files, and those that name the classes.
         image_dir: Folder of the images.
         read: Reads them.
     """
@@ -385,6 +385,7 @@ def _yolo(
 ) -> dict[str, Source]:
     content = read_yaml(yaml_file) if yaml_file else {}
     names = read_names(root, content)
+    declared = [path for path in (yaml_file, names_file(root)) if path]
     image_folders = {}
     for split in SPLITS:
         entry = content.get(split) or (content.get('valid') if split == 'val' else None)
@@ -415,7 +416,7 @@ def _yolo(
         files = [os.path.join(labels, os.path.splitext(name)[0] + '.txt') for name in images]
         sources[split] = Source(
             'YOLO',
-            tuple([*filter(os.path.isfile, files), *([yaml_file] if yaml_file else [])]),
+            tuple([*filter(os.path.isfile, files), *declared]),
             folder,
             partial(read_yolo, images, files, folder, names, folder),
         )

@@ -38,6 +38,16 @@ def read_yaml(path: str) -> dict:
     return content
 
 
+def names_file(root: str) -> str | None:
+    """The text file with a name of a class per line, if there is one."""
+    for folder in (root, os.path.join(root, 'labels'), os.path.join(root, 'data')):
+        for name in _NAME_FILES:
+            path = os.path.join(folder, name)
+            if os.path.isfile(path):
+                return path
+    return None
+
+
 def read_names(root: str, content: dict | None = None) -> list[str]:
     """Names of the classes, from the YAML file or from a text file with a name per line.
 
@@ -51,15 +61,10 @@ def read_names(root: str, content: dict | None = None) -> list[str]:
     names = (content or {}).get('names')
     where = 'names in the YAML file'
     if names is None:
-        for folder in (root, os.path.join(root, 'labels'), os.path.join(root, 'data')):
-            for name in _NAME_FILES:
-                path = os.path.join(folder, name)
-                if os.path.isfile(path):
-                    where = path
-                    names = [line.strip() for line in _lines(path) if line.strip()]
-                    break
-            if names is not None:
-                break
+        path = names_file(root)
+        if path is not None:
+            where = path
+            names = [line.strip() for line in _lines(path) if line.strip()]
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
             raise AnnotationError(

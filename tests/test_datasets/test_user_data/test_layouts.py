@@ -166,6 +166,16 @@ def test_converted_once(tmp_path):
     assert second != path and len(Path(second).read_text('utf-8')) < len(before)
 
 
+@pytest.mark.parametrize('make, name', [(yolo_plain, 'classes.txt'), (yolo_with_yaml, 'data.yaml')])
+def test_converted_anew_when_the_names_change(tmp_path, make, name):
+    make(tmp_path)
+    assert load_user_data(str(tmp_path)).classes == CLASSES
+    text = (tmp_path / name).read_text('utf-8')
+    text = text.replace('cat', '-').replace('猫', 'cat').replace('-', '猫')  # of the same size
+    (tmp_path / name).write_text(text, 'utf-8')
+    assert load_user_data(str(tmp_path)).classes == CLASSES[::-1]
+
+
 def test_without_permission_the_users_cache_is_taken(tmp_path, monkeypatch):
     (tmp_path / 'data').mkdir()
     coco_plain(tmp_path / 'data')
