@@ -17,7 +17,7 @@ from .repair import repair, subset
 from .split import Split
 
 # Changes when the same files give other results.
-_VERSION = 1
+_VERSION = 2
 _HELD_OUT = 0.2
 _CACHE = '.mmdet_vanilla'
 
@@ -124,7 +124,8 @@ def load_user_data(
         root: Folder of the data set, or its annotation or YAML file.
         splits: Which are needed. A missing ``'test'`` is replaced by ``'val'``, a missing
             ``'val'`` by a fifth of ``'train'``, which is chosen by the images' names and left out
-            of it; where there is only one split, it also is ``'test'``.
+            of it. A ``'test'`` without ``'val'`` is that fifth, too, since a model was trained on
+            the others.
         annotations: By split, COCO files to take instead of looking for any.
         img_dir: Folder of the images, or of one per split.
         classes: Names that the classes must have, in this order, for instance a checkpoint's.
@@ -276,24 +277,32 @@ def _assign(
     root: str, read: dict[str, Split], wanted: Sequence[str], notes: list[str]
 ) -> dict[str, Split]:
     parts = dict(read)
-    if 'val' in wanted and 'val' not in read and 'train' in read:
+    missing = {'val', 'test'}.intersection(wanted) - read.keys()
+    if missing and 'val' not in read:
         train = read['train']
         held_out = _held_out(train.file_names)
         if held_out.all():
             notes.append('There is a single image: it is trained on and evaluated on.')
             parts['val'] = train
         else:
-            notes.append(
-                f'No validation split found in {root}: {held_out.sum()} of {len(held_out)} images, '
-                'chosen by name, are kept for validation and not trained on. To choose yourself, '
-                'make folders or files named train and val, or use --val-ann.'
-            )
+            share = f'{held_out.sum()} of {len(held_out)} images, chosen by name,'
+            if 'train' in wanted or 'val' in wanted:
+                notes.append(
+                    f'No validation split found in {root}: {share} are kept for validation and not '
+                    'trained on. To choose yourself, make folders or files named train and val, or '
+                    'use --val-ann.'
+                )
+            else:
+                notes.append(
+                    f'No test or validation split found in {root}: evaluating on {share} which '
+                    'training keeps for validation. To evaluate on all, make a folder or file '
+                    'named test, or use --test-ann.'
+                )
             parts.update(train=subset(train, ~held_out), val=subset(train, held_out))
     if 'test' in wanted and 'test' not in read:
-        substitute = 'val' if 'val' in parts else 'train'
-        if 'train' not in wanted:
-            notes.append(f'No test split found: evaluating on {substitute}.')
-        parts['test'] = parts[substitute]
+        if 'val' in read and 'train' not in wanted:
+            notes.append('No test split found: evaluating on val.')
+        parts['test'] = parts['val']
     return {name: parts[name] for name in wanted}
 
 

@@ -194,6 +194,10 @@ def test_without_splits_a_fifth_is_held_out(tmp_path):
     assert {**train, **val} == {name: sorted(boxes) for name, boxes in BOXES.items()}
     assert any('No validation split' in note for note in data.notes)
     assert boxes_of(data.splits['test'].ann_file) == val
+    # Tools that only evaluate take what training left out.
+    data = load_user_data(str(tmp_path), ('test',), classes=data.classes)
+    assert boxes_of(data.splits['test'].ann_file) == val
+    assert any('evaluating on 1 of 5 images' in note for note in data.notes)
 
 
 def test_files_by_name(tmp_path):
