@@ -59,14 +59,19 @@ class UnsafeCheckpointError(CheckpointError):
     """A checkpoint needs code or objects that are not on the allow-list."""
 
 
+class _ForbiddenError(Exception):
+    """Names what is not on the allow-list."""
+
+
 def _history_buffer_method(owner: type, name: str) -> Any:
     """Stands for ``getattr``, by which a HistoryBuffer names its statistics methods."""
     if owner is not HistoryBuffer or name.startswith('_'):
-        raise UnsafeCheckpointError(f'getattr({owner!r}, {name!r})')
+        raise _ForbiddenError(f'getattr({owner!r}, {name!r})')
     return getattr(HistoryBuffer, name)
 
 
-class _RestrictedUnpickler(pickle.Unpickler):
+# The one in C allocates as much memory as a damaged number in the file says.
+class _RestrictedUnpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in (('builtins', 'getattr'), ('__builtin__', 'getattr')):
             return _history_buffer_method
@@ -75,7 +80,7 @@ class _RestrictedUnpickler(pickle.Unpickler):
         numpy_dtype = module == 'numpy.dtypes' and name.endswith('DType') and '.' not in name
         if storage or dtype or numpy_dtype or name in _ALLOWED_GLOBALS.get(module, ()):
             return super().find_class(module, name)
-        raise UnsafeCheckpointError(f'{module}.{name}')
+        raise _ForbiddenError(f'{module}.{name}')
 
 
 # torch.load takes a module with the interface of pickle; this works alike on torch 2.1 and 2.13,
@@ -109,24 +114,26 @@ def read_checkpoint(path: str | os.PathLike, trust_pickle: bool = False) -> dict
         raise FileNotFoundError(f'no checkpoint at {os.path.abspath(path)}: check the path.')
     if path.endswith('.safetensors'):
         return _read_safetensors(path)
-    if not trust_pickle:
-        _check_archive(path)
     try:
+        if not trust_pickle:
+            _check_archive(path)
         if trust_pickle:
             checkpoint = torch.load(path, map_location='cpu', weights_only=False)
         else:
             checkpoint = torch.load(
                 path, map_location='cpu', weights_only=False, pickle_module=_restricted_pickle
             )
-    except UnsafeCheckpointError as error:
+    except _ForbiddenError as error:
         raise UnsafeCheckpointError(
             f'{path} holds {error}, which is not a tensor and is not loaded, since loading it '
             'could run code from the file. If you made the file yourself, save its state dict '
             'alone, or trust it explicitly.'
         ) from None
-    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError, KeyError, ValueError) as error:
-        kind = 'is damaged' if zipfile.is_zipfile(path) else 'is truncated or not a checkpoint'
-        raise CheckpointError(f'{path} {kind}: {error}') from None
+    except CheckpointError:
+        raise
+    except Exception as error:  # a pickle calls constructors with whatever it holds
+        kind = 'is damaged' if _is_archive(path) else 'is truncated or not a checkpoint'
+        raise CheckpointError(f'{path} {kind}: {type(error).__name__}: {error}') from None
     if not isinstance(checkpoint, dict):
         raise CheckpointError(
             f'{path} holds a {type(checkpoint).__name__}, expected a dict of tensors.'
@@ -134,9 +141,17 @@ def read_checkpoint(path: str | os.PathLike, trust_pickle: bool = False) -> dict
     return checkpoint
 
 
+def _is_archive(path: str | os.PathLike) -> bool:
+    """Whether a file has the directory of a zip archive at its end."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return False
+
+
 def _check_archive(path: str) -> None:
     """Refuses archives that torch would treat as programs, or that grow when they are read."""
-    if not zipfile.is_zipfile(path):
+    if not _is_archive(path):
         return
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
@@ -159,7 +174,7 @@ def _read_safetensors(path: str) -> dict:
         raise CheckpointError(f'{path} needs safetensors: pip install safetensors') from None
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, RuntimeError, OSError, LookupError, ValueError, TypeError) as error:
         raise CheckpointError(f'{path} is truncated or not a safetensors file: {error}') from None
 
 
@@ -276,5 +291,5 @@ def latest_checkpoint(work_dir: str | os.PathLike) -> str | None:
     saved = (path for kind in ('epoch', 'iter') for path in folder.glob(f'{kind}_*.pth'))
     candidates += sorted(saved, key=lambda path: path.stat().st_mtime, reverse=True)
     # The directory of an archive is at its end.
-    whole = (path for path in candidates if path.is_dir() or zipfile.is_zipfile(path))
+    whole = (path for path in candidates if path.is_dir() or _is_archive(path))
     return next(map(str, whole), None)

@@ -12,6 +12,7 @@ from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from mmdet_vanilla.utils import (
+    CheckpointError,
     UnsafeCheckpointError,
     fetch_checkpoint,
     latest_checkpoint,
@@ -159,6 +160,61 @@ def test_safetensors(tmp_path):
     (tmp_path / 'y.safetensors').write_bytes(b'\0' * 20)
     with pytest.raises(ValueError, match='truncated or not a safetensors file'):
         read_checkpoint(tmp_path / 'y.safetensors')
+
+
+class WrongCall:
+    """Calls something that is allowed in a way that is not."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize(
+    'call',
+    [
+        (torch.device, ('nowhere',)),
+        (torch.Size, (1, 2, 3)),
+        (Counter, (3,)),
+        (slice, ()),
+        (set, (), {'a': 1}),
+        (torch._utils._rebuild_parameter, (None, 1)),
+        (HistoryBuffer, ([1], [1, 2])),
+    ],
+    ids=range(7),
+)
+@pytest.mark.parametrize('zipped', [True, False])
+def test_wrong_calls(tmp_path, call, zipped):
+    content = dict(a=torch.rand(2), b=WrongCall(*call))
+    torch.save(content, tmp_path / 'x.pth', _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match='damaged|truncated'):
+        read_checkpoint(tmp_path / 'x.pth')
+
+
+@pytest.mark.parametrize('kind', ['zip', 'pickle', 'safetensors'])
+def test_flipped_bytes(tmp_path, kind):
+    """Whatever is damaged is read, or an error of our own."""
+    path = tmp_path / ('x.safetensors' if kind == 'safetensors' else 'x.pth')
+    if kind == 'safetensors':
+        pytest.importorskip('safetensors.torch').save_file({'a': torch.rand(3)}, path)
+    else:
+        content = dict(a=torch.rand(3), b=HistoryBuffer([1.0], [1]), n=[np.float32(1)])
+        torch.save(content, path, _use_new_zipfile_serialization=kind == 'zip')
+    data = path.read_bytes()
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(data)
+        for place in random.integers(len(data), size=random.integers(1, 4)):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        try:
+            read_checkpoint(path)
+        except CheckpointError:
+            refused += 1
+    assert refused > 10
 
 
 def test_damaged_files(tmp_path):
