@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import pickle
 import zipfile
@@ -184,6 +185,9 @@ def fetch_checkpoint(source: str | os.PathLike, trust_pickle: bool = False) -> d
     Args:
         source: Path or URL; a URL is downloaded once to torch's hub cache.
         trust_pickle: See :func:`read_checkpoint`.
+
+    Raises:
+        CheckpointError: If the URL cannot be downloaded, and as :func:`read_checkpoint`.
     """
     source = os.fspath(source)
     url = urlparse(source)
@@ -195,7 +199,13 @@ def fetch_checkpoint(source: str | os.PathLike, trust_pickle: bool = False) -> d
     digest = hashlib.sha256(source.encode()).hexdigest()[:12]
     path = os.path.join(folder, f'{digest}-{os.path.basename(url.path)}')
     if not os.path.isfile(path):
-        torch.hub.download_url_to_file(source, path)
+        try:
+            torch.hub.download_url_to_file(source, path)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise CheckpointError(
+                f'{source} cannot be downloaded: {error}. Is this machine online, and does it need '
+                f'a proxy (https_proxy)? Or download it elsewhere and put it to {path}.'
+            ) from None
     return read_checkpoint(path, trust_pickle)
 
 

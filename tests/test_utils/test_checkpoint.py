@@ -106,6 +106,13 @@ def test_mmengine_loads_by_file_address_and_name_without_running_code(tmp_path, 
     assert not marker.exists()
 
 
+@pytest.mark.parametrize('url', ['http://127.0.0.1:1/x.pth', 'http://127.0.0.1:port/x.pth'])
+def test_addresses_that_cannot_be_reached(tmp_path, monkeypatch, url):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    with pytest.raises(CheckpointError, match=rf'{url} cannot be downloaded.*put it to .*x\.pth'):
+        fetch_checkpoint(url)
+
+
 @pytest.mark.parametrize('name', ['s3://a/b.pth', 'petrel://a/b.pth', 'pavi://a/b.pth'])
 def test_other_stores_are_refused(name):
     restrict_mmengine_loading()
