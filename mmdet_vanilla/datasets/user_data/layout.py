@@ -352,10 +352,20 @@ def _folder_by_stem(
 
 
 def _yaml_file(root: str) -> str | None:
-    files = [path for path in _files(root) if path.lower().endswith(('.yaml', '.yml'))]
+    files = [path for path in _files(root) if _is_data_yaml(path)]
     preferred = [path for path in files if os.path.basename(path).startswith('data')]
     files = preferred or files
     return files[0] if len(files) == 1 else None
+
+
+def _is_data_yaml(path: str) -> bool:
+    """Whether a file describes a data set; one of that name is, even where it is damaged."""
+    if not path.lower().endswith(('.yaml', '.yml')):
+        return False
+    try:
+        return not read_yaml(path).keys().isdisjoint(('names', 'train', 'val'))
+    except AnnotationError:
+        return os.path.basename(path).startswith('data')
 
 
 def _label_folder(folder: str) -> str | None:

@@ -151,6 +151,15 @@ def test_found_and_read(tmp_path, make):
     assert not any('No validation split' in note for note in data.notes)
 
 
+@pytest.mark.parametrize('make', [coco_plain, voc_devkit, yolo_plain, yolo_with_numbered_names])
+@pytest.mark.parametrize('text', ['name: torch\ndependencies: [python]\n', '- a\n', '{'])
+def test_a_yaml_file_of_something_else(tmp_path, make, text):
+    make(tmp_path)
+    (tmp_path / 'environment.yaml').write_text(text)
+    data = load_user_data(str(tmp_path))
+    assert data.kind.lower() in make.__name__ and sorted(data.classes) == sorted(CLASSES)
+
+
 def test_converted_once(tmp_path):
     coco_plain(tmp_path)
     first = load_user_data(str(tmp_path))
