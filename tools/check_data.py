@@ -21,6 +21,7 @@ import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.datasets.checks import CheckResult, check_data, summary_line, write_report
 from mmdet_vanilla.utils.apply_data import add_data_arguments
 from mmdet_vanilla.utils.cli import run
+from mmdet_vanilla.utils.preflight import require_writable_folder
 
 STYLES = dict(fatal='bold red', repaired='yellow', reported='cyan')
 
@@ -43,6 +44,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    require_writable_folder(args.out, '--out')
     console = Console()
     with Progress(console=console) as bar:
 

@@ -63,6 +63,27 @@ def require_file(path: str, what: str, hint: str = '') -> str:
     return path
 
 
+def require_writable_folder(path: str | os.PathLike, option: str) -> None:
+    """Makes a folder, so that what takes long is not done for results that cannot be written.
+
+    Args:
+        path: Path of the folder.
+        option: That names it, for the message.
+
+    Raises:
+        PreflightError: If it cannot be made or written to.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        reason = None if os.access(path, os.W_OK | os.X_OK) else 'it must not be written to'
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise PreflightError(
+            f'{option} {path}: expected a folder to write to, but: {reason}. Name another one.'
+        )
+
+
 def load_config(path: str, cfg_options: dict | None = None) -> Config:
     """Loads a config file and applies overrides.
 

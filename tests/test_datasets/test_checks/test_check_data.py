@@ -152,6 +152,19 @@ def test_exit_status(tmp_path, monkeypatch, capsys):
     assert 'no folder of data' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('out', ['file', 'file/below', '/proc/none'])
+def test_a_report_that_cannot_be_written_is_said_before_the_work(
+    tmp_path, monkeypatch, capsys, out
+):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / 'data')
+    (tmp_path / 'file').write_text('')
+    assert call('data', '--out', out) == 2
+    captured = capsys.readouterr()
+    assert f'--out {out}: expected a folder to write to' in captured.err
+    assert 'annotations' not in captured.out
+
+
 def test_every_kind_has_a_verdict_and_a_remedy():
     for kind in KINDS.values():
         assert kind.verdict in ('fatal', 'repaired', 'reported') and kind.what and kind.remedy
