@@ -19,6 +19,7 @@ from rich.table import Table
 
 import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.datasets.checks import CheckResult, check_data, summary_line, write_report
+from mmdet_vanilla.datasets.user_data import AnnotationError, NoAnnotationsError
 from mmdet_vanilla.utils.apply_data import add_data_arguments
 from mmdet_vanilla.utils.cli import run
 from mmdet_vanilla.utils.preflight import require_writable_folder
@@ -46,13 +47,29 @@ def main() -> None:
     args = parse_args()
     require_writable_folder(args.out, '--out')
     console = Console()
+    try:
+        result = check(args, console)
+    except NoAnnotationsError:
+        raise
+    except AnnotationError as error:
+        print(f'error: {error}', file=sys.stderr)
+        sys.exit(1)
+    write_report(result, args.out, not args.no_pictures)
+    show(result, console)
+    console.print(f'Report: {args.out}', markup=False, highlight=False)
+    if result.fatal:
+        print('error: the data cannot be trained on as they are, see above.', file=sys.stderr)
+        sys.exit(1)
+
+
+def check(args: argparse.Namespace, console: Console) -> CheckResult:
     with Progress(console=console) as bar:
 
         def begin(title: str, steps: int) -> Callable[[int], object]:
             task = bar.add_task(title, total=steps)
             return lambda advance: bar.advance(task, advance)
 
-        result = check_data(
+        return check_data(
             args.data,
             dict(train=args.train_ann, val=args.val_ann, test=args.test_ann),
             args.img_dir,
@@ -62,12 +79,6 @@ def main() -> None:
             args.processes,
             begin,
         )
-    write_report(result, args.out, not args.no_pictures)
-    show(result, console)
-    console.print(f'Report: {args.out}', markup=False, highlight=False)
-    if result.fatal:
-        print('error: the data cannot be trained on as they are, see above.', file=sys.stderr)
-        sys.exit(1)
 
 
 def show(result: CheckResult, console: Console) -> None:

@@ -96,7 +96,8 @@ def check_data(
         What was found.
 
     Raises:
-        AnnotationError: If there is nothing to check.
+        NoAnnotationsError: If there is nothing to check.
+        AnnotationError: If an annotation file cannot be read at all.
     """
     sources, read = read_splits(root, annotations, img_dir, None, allow_outside, processes)
     begin = progress or (lambda title, steps: lambda advance: None)

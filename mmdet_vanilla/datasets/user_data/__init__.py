@@ -1,7 +1,15 @@
 from .coco import read_coco
 from .layout import Source, find_splits
 from .load import LoadedSplit, UserData, load_user_data, read_splits, write_coco
-from .problems import KINDS, AnnotationError, Problems, printable, sentence, verdict
+from .problems import (
+    KINDS,
+    AnnotationError,
+    NoAnnotationsError,
+    Problems,
+    printable,
+    sentence,
+    verdict,
+)
 from .repair import repair, subset
 from .split import Split
 from .voc import read_voc
@@ -11,6 +19,7 @@ __all__ = [
     'KINDS',
     'AnnotationError',
     'LoadedSplit',
+    'NoAnnotationsError',
     'Problems',
     'Source',
     'Split',

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from .coco import is_coco, read_coco
+from .coco import is_coco, load_json, read_coco
 from .image_index import ImageIndex
-from .problems import AnnotationError
+from .problems import AnnotationError, NoAnnotationsError
 from .split import Split, relative_name, usable_name
 from .voc import read_voc
 from .yolo import names_file, read_names, read_yaml, read_yolo
@@ -74,14 +74,15 @@ def find_splits(
         By split; a data set without splits is ``{'train': ...}``.
 
     Raises:
-        AnnotationError: If there is none, or several could be meant.
+        NoAnnotationsError: If there is none.
+        AnnotationError: If several could be meant, or the only ones are damaged.
     """
     if os.path.isfile(root):
         if root.lower().endswith('.json'):
             annotations = {'train': os.path.abspath(root), **(annotations or {})}
         root = os.path.dirname(root) or '.'
     if not os.path.isdir(root):
-        raise AnnotationError(f'no folder of data at {root} ({os.path.abspath(root)}). {_HINT}')
+        raise NoAnnotationsError(f'no folder of data at {root} ({os.path.abspath(root)}). {_HINT}')
     if img_dir is not None:
         img_dir = _below(root, img_dir, os.path.isdir, 'image folder')
     folders = _folders(root)
@@ -104,7 +105,9 @@ def find_splits(
         return sources
     if any(_label_folder(folder) for folder in folders):
         return _yolo(root, None, folders, img_dir, allow_outside)
-    raise AnnotationError(f'no annotations found in {os.path.abspath(root)}. {_HINT}')
+    for path in [path for folder in folders for path in _files(folder) if is_coco(path)]:
+        load_json(path)  # says what is wrong with one that is damaged
+    raise NoAnnotationsError(f'no annotations found in {os.path.abspath(root)}. {_HINT}')
 
 
 def split_of(path: str, root: str) -> str | None:
@@ -122,7 +125,7 @@ def _below(root: str, path: str, exists: Callable[[str], bool], what: str) -> st
     for candidate in (os.path.join(root, path), path):
         if exists(candidate):
             return candidate
-    raise AnnotationError(f'no {what} at {os.path.join(root, path)}, nor at {path}.')
+    raise NoAnnotationsError(f'no {what} at {os.path.join(root, path)}, nor at {path}.')
 
 
 def _folders(root: str) -> list[str]:
@@ -181,7 +184,23 @@ def _coco_files(root: str, folders: Iterable[str]) -> dict[str, str]:
             )
         if candidates:
             chosen[split] = candidates[0]
+    # Reading says what is wrong with a damaged file, rather than another split being taken for it.
+    for split in named.keys() - chosen.keys() if chosen else ():
+        damaged = [path for path in named[split] if _is_damaged(path)]
+        if damaged:
+            chosen[split] = damaged[0]
     return chosen
+
+
+def _is_damaged(path: str) -> bool:
+    """Whether a file has some of COCO's parts, but is not JSON."""
+    if _missing_parts(path) == 3:
+        return False
+    try:
+        load_json(path)
+    except AnnotationError:
+        return True
+    return False
 
 
 def _missing_parts(path: str) -> int:

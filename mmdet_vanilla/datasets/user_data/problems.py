@@ -17,6 +17,10 @@ class AnnotationError(UserError, ValueError):
     """Annotations cannot be used as they are; the message says which, and what to do."""
 
 
+class NoAnnotationsError(AnnotationError):
+    """There are no annotations where they should be."""
+
+
 class Kind(NamedTuple):
     """A kind of problem.
 

@@ -152,6 +152,36 @@ def test_exit_status(tmp_path, monkeypatch, capsys):
     assert 'no folder of data' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('name', ['train', 'val', 'test', 'labels'])
+@pytest.mark.parametrize('share', [0, 0.02, 0.5, 0.98])
+def test_exit_status_of_a_file_that_was_cut_off(tmp_path, monkeypatch, capsys, name, share):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / 'data' / 'images')
+    text = json.dumps(coco())
+    (tmp_path / 'data' / f'{name}.json').write_text(text[: int(share * len(text))])
+    assert call('data') == 1
+    assert f'{name}.json is not a JSON file' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', ['val', 'test'])
+def test_exit_status_of_one_that_was_cut_off(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / 'data')
+    (tmp_path / 'data' / f'{name}.json').write_text(json.dumps(coco())[:60])
+    assert call('data') == 1
+    assert f'{name}.json is not a JSON file' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('content', [None, '{}', '[1]'])
+def test_exit_status_of_nothing(tmp_path, monkeypatch, capsys, content):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / 'data' / 'images')
+    if content:
+        (tmp_path / 'data' / 'settings.json').write_text(content)
+    assert call('data') == 2
+    assert 'no annotations found' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('out', ['file', 'file/below', '/proc/none'])
 def test_a_report_that_cannot_be_written_is_said_before_the_work(
     tmp_path, monkeypatch, capsys, out
