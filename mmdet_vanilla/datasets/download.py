@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
+import lzma
 import os
 import posixpath
 import shutil
@@ -11,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +24,9 @@ _TIMEOUT = 30.0
 # Of what an archive may hold unpacked; deflate itself reaches 1000, photographs about 1.
 LARGEST_RATIO = 50
 SMALL_ARCHIVE = 100_000_000
+
+# What reading a damaged archive raises.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError)
 
 Progress = Callable[[int, int | None], object]
 
@@ -55,12 +61,17 @@ def fetch(
 
     Raises:
         DownloadError: If the server cannot be reached or answers with an error, the disk is full,
-            or the file has another checksum.
+            there is no place for the file, or it has another checksum.
     """
     if path.is_file():
         return path
     part = path.with_name(path.name + '.part')
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DownloadError(
+            f'{path.parent} cannot be made a folder to download to: {error.strerror}.'
+        ) from None
     failures = 0
     while True:
         before = part.stat().st_size if part.is_file() else 0
@@ -72,7 +83,11 @@ def fetch(
                 f'{url} answers {error.code} {error.reason}: it may have moved. Download it by '
                 f'hand to {path}.'
             ) from None
-        except (urllib.error.URLError, OSError, EOFError) as error:
+        except (ValueError, http.client.InvalidURL) as error:
+            raise DownloadError(
+                f'{url} is not an address: {error}. Expected http(s)://...'
+            ) from None
+        except (urllib.error.URLError, OSError, EOFError, http.client.HTTPException) as error:
             reason = getattr(error, 'reason', error)
             if getattr(error, 'errno', None) == 28:
                 raise DownloadError(
@@ -105,6 +120,7 @@ def _receive(url: str, part: Path, start: int, progress: Progress) -> None:
 
     Raises:
         EOFError: If the connection ended before the file did.
+        http.client.HTTPException: Likewise, or if the answer is malformed.
     """
     request = urllib.request.Request(url, headers={'User-Agent': 'mmdet_vanilla'})
     if start:
@@ -127,7 +143,9 @@ def _receive(url: str, part: Path, start: int, progress: Progress) -> None:
         done = start
         with open(part, 'ab' if start else 'wb') as file:
             progress(done, total)
-            while block := response.read(_BLOCK):
+            # ``read`` loses what has come of a chunk that breaks off.
+            read = response.read1 if getattr(response, 'chunked', False) else response.read
+            while block := read(_BLOCK):
                 file.write(block)
                 done += len(block)
                 progress(done, total)
@@ -187,7 +205,7 @@ def unpack(
                 os.replace(part, target)
                 done += member.file_size
                 progress(done, total)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except _DAMAGE as error:
         raise DownloadError(f'{archive} is a damaged archive: {error}. Remove it.') from None
     except OSError as error:
         if isinstance(error, DownloadError):

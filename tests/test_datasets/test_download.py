@@ -20,10 +20,13 @@ class Server:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.break_after, self.breaks, self.ranges = None, 0, True
+        self.chunked = False
         self.requests, self.sent = [], 0
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = 'HTTP/1.1'
+
             def log_message(self, *args):
                 pass
 
@@ -48,13 +51,19 @@ class Server:
             request.end_headers()
             return None
         request.send_response(206 if start else 200)
-        request.send_header('Content-Length', str(len(data) - start))
+        if self.chunked:
+            request.send_header('Transfer-Encoding', 'chunked')
+        else:
+            request.send_header('Content-Length', str(len(data) - start))
         request.end_headers()
         rest = data[start:]
         if self.breaks:
             self.breaks -= 1
             rest = rest[: self.break_after]
-        request.wfile.write(rest)
+        chunk = b'%x\r\n' % (len(data) - start) if self.chunked else b''
+        request.wfile.write(chunk + rest)
+        if self.chunked and start + len(rest) == len(data):
+            request.wfile.write(b'\r\n0\r\n\r\n')
         self.sent += len(rest)
         request.close_connection = True
         return None
@@ -87,6 +96,14 @@ def test_goes_on_where_it_broke(server, tmp_path, ranges):
         assert server.sent == len(CONTENT)
     assert seen[0] == (0, len(CONTENT)) and seen[-1] == (len(CONTENT), len(CONTENT))
     fetch('http://127.0.0.1:1/never-asked', path)
+
+
+def test_goes_on_within_a_chunk(server, tmp_path):
+    server.chunked, server.breaks, server.break_after = True, 3, 300_000
+    path = tmp_path / 'file.bin'
+    fetch(f'{server.url}/file.bin', path, checksum(server.folder / 'file.bin'), pause=0)
+    assert path.read_bytes() == CONTENT
+    assert server.requests == [None, *(f'bytes={i}00000-' for i in (3, 6, 9))]
 
 
 def test_goes_on_in_a_later_call(server, tmp_path):
@@ -122,6 +139,19 @@ def test_offline_and_missing(server, tmp_path):
     with pytest.raises(DownloadError, match='cannot be downloaded'):
         fetch('http://no-such-host.invalid/file.bin', tmp_path / 'x', attempts=1)
     assert not (tmp_path / 'x').exists()
+
+
+@pytest.mark.parametrize('mirror', ['foo', 'http://host:port', 'http://a b', 'http://[x'])
+def test_addresses_that_are_none(tmp_path, mirror):
+    with pytest.raises(DownloadError, match='is not an address'):
+        sources.download('bccd', tmp_path, mirror=mirror)
+
+
+@pytest.mark.parametrize('out', ['file', 'file/below'])
+def test_no_folder_to_download_to(tmp_path, out):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(DownloadError, match=f'{out} cannot be made a folder'):
+        sources.download('bccd', tmp_path / out, mirror='http://127.0.0.1:1')
 
 
 def make_zip(path, members):
@@ -166,6 +196,22 @@ def test_links_bombs_and_damage(tmp_path):
     bomb.write_bytes(bomb.read_bytes()[:500])
     with pytest.raises(DownloadError, match='damaged archive'):
         unpack(bomb, tmp_path / 'other')
+
+
+@pytest.mark.parametrize('method', [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_flipped_bytes(tmp_path, method):
+    path = tmp_path / 'a.zip'
+    with zipfile.ZipFile(path, 'w', method) as archive:
+        archive.writestr('a.txt', bytes(range(256)) * 2)
+    data = path.read_bytes()
+    refused = 0
+    for place in range(0, len(data), 2):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 0x5A]) + data[place + 1 :])
+        try:
+            unpack(path, tmp_path / str(place))
+        except DownloadError:
+            refused += 1
+    assert refused > len(data) / 4
 
 
 def test_coco_archives(server, tmp_path, monkeypatch):
