@@ -128,7 +128,8 @@ def read_checkpoint(path: str | os.PathLike, trust_pickle: bool = False) -> dict
         raise UnsafeCheckpointError(
             f'{path} holds {error}, which is not a tensor and is not loaded, since loading it '
             'could run code from the file. If you made the file yourself, save its state dict '
-            'alone, or trust it explicitly.'
+            'alone, or trust it explicitly (--trust-checkpoint of tools/train.py and '
+            'tools/test.py, --trust-pickle of tools/convert_weights.py).'
         ) from None
     except CheckpointError:
         raise
@@ -229,7 +230,8 @@ def restrict_mmengine_loading(trust_pickle: bool = False) -> None:
     def refuse(filename: str, map_location: Any = None) -> dict:
         raise UnsafeCheckpointError(
             f'{filename} would be unpickled, which runs whatever code it holds: download it and '
-            'give the file, or trust it explicitly (--trust-checkpoint).'
+            'give the file, or trust it explicitly (--trust-checkpoint of tools/train.py and '
+            'tools/test.py).'
         )
 
     for prefix in ('', 'http://', 'https://'):
