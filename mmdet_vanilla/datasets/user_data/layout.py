@@ -77,16 +77,16 @@ def find_splits(
         NoAnnotationsError: If there is none.
         AnnotationError: If several could be meant, or the only ones are damaged.
     """
+    given = {split: path for split, path in (annotations or {}).items() if path}
     if os.path.isfile(root):
         if root.lower().endswith('.json'):
-            annotations = {'train': os.path.abspath(root), **(annotations or {})}
+            given.setdefault('train', os.path.abspath(root))
         root = os.path.dirname(root) or '.'
     if not os.path.isdir(root):
         raise NoAnnotationsError(f'no folder of data at {root} ({os.path.abspath(root)}). {_HINT}')
     if img_dir is not None:
         img_dir = _below(root, img_dir, os.path.isdir, 'image folder')
     folders = _folders(root)
-    given = {split: path for split, path in (annotations or {}).items() if path}
     if given:
         found = {
             split: _below(root, path, os.path.isfile, f'{split} annotation file')

@@ -223,6 +223,10 @@ def test_files_by_name(tmp_path):
         load_user_data(str(tmp_path), annotations=dict(train='one.json', val='three.json'))
     with pytest.raises(AnnotationError, match='no image folder at'):
         load_user_data(str(tmp_path), annotations=dict(train='one.json'), img_dir='nowhere')
+    # Tools pass on options that were not given.
+    unset = dict(train=None, val=None, test=None)
+    only = find_splits(str(tmp_path / 'two.json'), unset, img_dir='pictures')
+    assert [source.files[0].endswith('two.json') for source in only.values()] == [True]
 
 
 def test_a_missing_image_is_not_looked_for_in_another_split(tmp_path):
