@@ -49,17 +49,13 @@ def parse_args() -> argparse.Namespace:
 
     command = add(training, 'training steps')
     add_sizes(command, batch=2)
-    command.add_argument(
-        '--objects', type=positive, nargs='+', default=[7], help='objects of an image'
-    )
+    command.add_argument('--objects', type=int, nargs='+', default=[7], help='objects of an image')
     command.add_argument('--forms', nargs='+', choices=cases.IMPLEMENTATIONS, help='by default all')
 
     command = add(profile, 'where the time goes, by part')
     command.add_argument('--training', action='store_true', help='of a training step')
     command.add_argument('--batch', type=positive, default=1)
-    command.add_argument(
-        '--objects', type=positive, default=7, help='objects of an image, in training'
-    )
+    command.add_argument('--objects', type=int, default=7, help='objects of an image, in training')
     command.add_argument('--size', type=positive, default=640, help='side of an image')
     command.add_argument('--rounds', type=positive, default=5)
 
@@ -73,7 +69,7 @@ def parse_args() -> argparse.Namespace:
     command = add(growth, 'how the cost grows with one number at a time')
     command.add_argument('--axes', nargs='+', choices=scaling.AXES, default=list(scaling.AXES))
     command.add_argument(
-        '--values', type=positive, nargs='+', default=[], help='in place of an axis own'
+        '--values', type=int, nargs='+', default=[], help='in place of an axis own'
     )
     command.add_argument('--rounds', type=positive, default=5)
     command.add_argument('--plot', type=Path, help='picture to write')

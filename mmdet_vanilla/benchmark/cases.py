@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,7 @@ class Detections(nn.Module):
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(ABC):
     """Builds a function to measure.
 
     Attributes:
@@ -124,9 +125,9 @@ class Case:
             model.to(memory_format=torch.contiguous_format)
         return model
 
+    @abstractmethod
     def build(self) -> Run:
         """Prepares everything and returns the function to time."""
-        raise NotImplementedError
 
     def build_alone(self) -> Run:
         """The same without building the peer on the way, whose memory is not ours."""

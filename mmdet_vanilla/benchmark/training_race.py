@@ -21,6 +21,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from mmdet_vanilla.utils.atomic import write_text
 from mmdet_vanilla.utils.checkpoint import restrict_mmengine_loading
 from mmdet_vanilla.utils.errors import UserError
 from mmdet_vanilla.utils.preflight import check_data_files, load_config
@@ -288,7 +289,7 @@ def _run(command: list[str], log: Path) -> None:
 
 
 def _write(out_dir: Path, name: str, result: dict) -> None:
-    (out_dir / f'{name}.json').write_text(json.dumps(result, indent=2) + '\n')
+    write_text(out_dir / f'{name}.json', json.dumps(result, indent=2) + '\n')
 
 
 def _calibrate(config: str, work_dir: str) -> None:

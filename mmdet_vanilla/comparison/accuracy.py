@@ -14,9 +14,10 @@ from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from mmdet_vanilla.utils.atomic import write_text
+
 from .dataset import Split
 from .detectors import Detector
-from .files import write_text
 
 # Names of pycocotools' statistics, in its order.
 STATS = ('AP', 'AP50', 'AP75', 'AP_small', 'AP_medium', 'AP_large', 'AR1', 'AR10', 'AR100')

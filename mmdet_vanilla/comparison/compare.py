@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from mmdet_vanilla.utils.atomic import write_text
+
 from .checks import check_item
 from .columns import Column, columns_of
 from .data import ComparisonData, open_data
 from .disagreements import by_image, worst_disagreements
 from .entry import Entry
 from .evaluating import evaluate
-from .files import write_text
 from .folder import begin_session, now, open_folder
 from .items import parse_items
 from .markdown import to_report

@@ -10,8 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmdet_vanilla.utils.atomic import write_text
+
 from .errors import ComparisonError
-from .files import write_text
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
-import tempfile
+
+from mmdet_vanilla.utils.atomic import write_text
+from mmdet_vanilla.utils.preflight import write_obstacle
 
 from .errors import ComparisonError
-from .files import write_text
 from .settings import Settings
 
 # More rounds and resamples only add to what is there.
@@ -26,12 +27,9 @@ def open_folder(settings: Settings, resume: bool = False) -> None:
             not continue.
     """
     out = settings.out
-    try:
-        (out / 'items').mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out / 'items'):
-            pass
-    except OSError as error:
-        raise ComparisonError(f'cannot write to {out}: {error.strerror}.') from None
+    obstacle = write_obstacle(out / 'items')
+    if obstacle:
+        raise ComparisonError(f'cannot write to {out}: {obstacle}.')
     file = out / 'settings.json'
     content = settings.as_dict()
     if file.exists():

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from mmengine.structures import InstanceData
 
+from mmdet_vanilla.utils.atomic import write_text
+
 from .columns import Column
 from .dataset import Split
-from .files import write_text
 from .page import Gallery, make_page
 from .pictures import side_by_side, spread
 from .plots import (

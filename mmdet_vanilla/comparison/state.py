@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .files import write_text
+from mmdet_vanilla.utils.atomic import write_text
+
 from .latency import Timing
 
 

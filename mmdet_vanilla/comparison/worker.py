@@ -16,7 +16,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from .files import write_text
+from mmdet_vanilla.utils.atomic import write_text
+
 from .items import Item
 
 _PROGRESS = 'mmdet_vanilla.comparison progress '

@@ -41,6 +41,11 @@ def atomic_path(path: str | os.PathLike) -> Iterator[str]:
         _flush(folder)
 
 
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes or replaces a text file, in UTF-8, by :func:`atomic_path`."""
+    AtomicLocalBackend().put_text(text, path)
+
+
 def _flush(path: str) -> None:
     descriptor = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 
 import torch.distributed
@@ -63,6 +64,16 @@ def require_file(path: str, what: str, hint: str = '') -> str:
     return path
 
 
+def write_obstacle(folder: str | os.PathLike) -> str | None:
+    """Makes a folder, and tells why nothing can be written to it; ``None`` if it can."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror
+
+
 def require_writable_folder(path: str | os.PathLike, option: str) -> None:
     """Makes a folder, so that what takes long is not done for results that cannot be written.
 
@@ -73,11 +84,7 @@ def require_writable_folder(path: str | os.PathLike, option: str) -> None:
     Raises:
         PreflightError: If it cannot be made or written to.
     """
-    try:
-        os.makedirs(path, exist_ok=True)
-        reason = None if os.access(path, os.W_OK | os.X_OK) else 'it must not be written to'
-    except OSError as error:
-        reason = error.strerror
+    reason = write_obstacle(path)
     if reason:
         raise PreflightError(
             f'{option} {path}: expected a folder to write to, but: {reason}. Name another one.'
