@@ -4,9 +4,12 @@ Importing the package registers its modules in mmdet's registries and lets mmeng
 names that begin with ``mmdet_vanilla::``.
 """
 
+from . import ops
 from .stack import check_stack
 from .version import __version__
 
+# Before anything imports mmcv's operators.
+ops.install()
 check_stack()
 
 from mmengine.config.utils import MODULE2PACKAGE  # noqa: E402
