@@ -7,6 +7,7 @@ They are no hard requirements: two stacks offer the same import names (``mmengin
 from __future__ import annotations
 
 import importlib
+from importlib import metadata
 
 from .version import __version__
 
@@ -19,15 +20,21 @@ SUPPORTED = {
 }
 
 INSTALL = (
-    'Install one of the two stacks (mmcv compiles for about 11 minutes on 2 cores):\n'
-    '  maintained forks:  pip install torch==2.13.0 setuptools==80.10.2 wheel ninja, then '
-    'MMCV_WITH_OPS=1 pip install --no-build-isolation onedl-mmengine==0.10.12 '
-    'onedl-mmcv==2.3.6 onedl-mmdetection==3.5.1\n'
+    'Install one of the two stacks (no compiler is needed):\n'
+    '  maintained forks:  pip install torch==2.13.0 onedl-mmengine==0.10.12 onedl-mmcv==2.3.6 '
+    'onedl-mmdetection==3.5.1\n'
     '  OpenMMLab:         pip install torch==2.1.2 "numpy<2" "opencv-python<4.11" '
-    '"setuptools<70" wheel ninja, then MMCV_WITH_OPS=1 pip install --no-build-isolation '
+    '"setuptools<70" wheel, then MMCV_WITH_OPS=0 pip install --no-build-isolation '
     'mmengine==0.10.7 mmcv==2.1.0 mmdet==3.3.0\n'
     'Do not mix them.'
 )
+
+# Distributions that write the same files, by the import name.
+_RIVALS = {
+    'mmengine': ('onedl-mmengine', 'mmengine', 'mmengine-lite'),
+    'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite'),
+    'mmdet': ('onedl-mmdetection', 'mmdet'),
+}
 
 
 class StackError(ImportError):
@@ -58,26 +65,50 @@ def _problem(name: str, first: str, last: str | None) -> str | None:
     return None
 
 
-def _missing_operators() -> str | None:
+def _mixed_stacks() -> str | None:
+    """Whether one stack's files were written over the other's, which pip does without a word."""
+    for names in _RIVALS.values():
+        there = [name for name in names if _installed(name)]
+        if len(there) > 1:
+            return (
+                f'{" and ".join(there)} are both installed, and each has written over files of the '
+                f'other: make a new environment, or remove both (pip uninstall {" ".join(there)}) '
+                "and install one; what requires the other goes in with pip's --no-deps"
+            )
+    return None
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _broken_operators() -> str | None:
     try:
         importlib.import_module('mmcv.ops')
-    except ImportError as error:
+    except (ImportError, AssertionError) as error:
         return (
-            'mmcv was installed without its compiled operators, which mmdet imports '
-            f'({error}): reinstall it with MMCV_WITH_OPS=1'
+            f"mmcv's operators cannot be loaded ({error}): they were compiled for another torch. "
+            'Compile them anew (make setup-ops in a clone of mmdet_vanilla), or do without: '
+            'pip install --force-reinstall --no-deps --no-cache-dir onedl-mmcv'
         )
     return None
 
 
 def check_stack() -> None:
-    """Checks that torch, mmengine, mmcv (with operators) and mmdet are there and supported.
+    """Checks that torch, mmengine, mmcv and mmdet are there, of one stack and supported.
 
     Raises:
         StackError: With everything that is wrong, and the command that installs it.
     """
-    problems = [_problem(name, *versions) for name, versions in SUPPORTED.items()]
+    problems = [_mixed_stacks()]
     if not any(problems):
-        problems = [_missing_operators()]
+        problems = [_problem(name, *versions) for name, versions in SUPPORTED.items()]
+    if not any(problems):
+        problems = [_broken_operators()]
     found = [problem for problem in problems if problem]
     if found:
         raise StackError(f'mmdet_vanilla {__version__}: {"; ".join(found)}.\n{INSTALL}')

@@ -11,7 +11,7 @@ from .gradients import write_gradients
 MAXIMUM = 0
 
 
-def _counts_to_indices(counts: Tensor) -> tuple[Tensor, Tensor]:
+def counts_to_indices(counts: Tensor) -> tuple[Tensor, Tensor]:
     """Of ``counts`` (n,) things in n groups: each one's group, and its number in the group."""
     group = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     first = counts.cumsum(0) - counts
@@ -74,7 +74,7 @@ def roi_align(
     roi = torch.arange(len(rois), device=rois.device).repeat_interleave(num_bins)
     place = torch.arange(num_bins, device=rois.device).repeat(len(rois))
     place = torch.stack([place // output_size[1], place % output_size[1]], -1)  # (R * P * Q, 2)
-    bag, number = _counts_to_indices(grid.prod(1)[roi])
+    bag, number = counts_to_indices(grid.prod(1)[roi])
     roi, place = roi[bag], place[bag]
     sample = torch.stack([number // grid[roi, 1], number % grid[roi, 1]], -1)
     step = bin_size[roi]

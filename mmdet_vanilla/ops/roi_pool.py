@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .roi_align import counts_to_indices
+
 
 def roi_pool_forward(
     input: Tensor,
@@ -28,33 +30,39 @@ def roi_pool_forward(
         pooled_width: Q.
         spatial_scale: Cells of the map to a pixel.
     """
-    height, width = input.shape[2:]
-    output.zero_()
-    argmax.fill_(-1)
-    start = rois[:, 1:3] * spatial_scale  # x, y
-    size = (rois[:, 3:5] + 1) * spatial_scale - start
-    columns = _bins(start[:, 0], size[:, 0], pooled_width, width)
-    rows = _bins(start[:, 1], size[:, 1], pooled_height, height)
-    for number, (image, (width_, height_)) in enumerate(zip(rois[:, 0].long(), size.tolist())):
-        if width_ <= 0 or height_ <= 0:
-            continue
-        for p, (top, bottom) in enumerate(rows[number]):
-            for q, (left, right) in enumerate(columns[number]):
-                if top < bottom and left < right:
-                    cells = input[image, :, top:bottom, left:right]
-                    value, place = cells.flatten(1).max(1)
-                    row, column = place // (right - left), place % (right - left)
-                    output[number, :, p, q] = value
-                    argmax[number, :, p, q] = ((top + row) * width + left + column).int()
+    channels, height, width = input.shape[1:]
+    size = (pooled_height, pooled_width)
+    start = rois[:, [2, 1]] * spatial_scale  # y, x
+    extent = (rois[:, [4, 3]] + 1) * spatial_scale - start
+    limit = extent.new_tensor([height, width])
+    roi = torch.arange(len(rois), device=rois.device).repeat_interleave(size[0] * size[1])
+    place = torch.cartesian_prod(*(torch.arange(number) for number in size)).to(rois)
+    place = place.repeat(len(rois), 1)  # (R * P * Q, 2)
+    step = (extent / extent.new_tensor(size))[roi]
+    first = (place * step + start[roi]).floor().clamp(min=0).minimum(limit).long()
+    end = ((place + 1) * step + start[roi]).ceil().clamp(min=0).minimum(limit).long()
+    sides = (end - first).clamp(min=0) * (extent > 0).all(1)[roi, None]
+
+    counts = sides.prod(1)
+    bin_, number = counts_to_indices(counts)
+    row = first[bin_, 0] + number // sides[bin_, 1]
+    column = first[bin_, 1] + number % sides[bin_, 1]
+    image = rois[roi, 0].long() * height * width
+    table = input.permute(0, 2, 3, 1).reshape(-1, channels)  # (N * H * W, C)
+    # One bag of cells for each bin. The function in torch.nn.functional does not return the cells.
+    values, _, _, cells = torch.embedding_bag(
+        table, image[bin_] + row * width + column, counts.cumsum(0) - counts, False, 2
+    )
+    found = (counts > 0)[:, None]
+    cells = torch.where(found, cells - image[:, None], -1)
+    output.copy_(_to_maps(torch.where(found, values, 0), output))
+    argmax.copy_(_to_maps(cells, output))
 
 
-def _bins(start: Tensor, size: Tensor, number: int, limit: int) -> list:
-    """First cell of each bin and the first one after it, along one axis, as (R, number, 2)."""
-    step = (size / number)[:, None]
-    place = torch.arange(number, device=start.device)
-    first = (place * step + start[:, None]).floor()
-    end = ((place + 1) * step + start[:, None]).ceil()
-    return torch.stack([first, end], -1).clamp(0, limit).long().tolist()
+def _to_maps(rows: Tensor, output: Tensor) -> Tensor:
+    """(R * P * Q, C) as (R, C, P, Q)."""
+    count, channels, height, width = output.shape
+    return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 def roi_pool_backward(
