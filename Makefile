@@ -13,13 +13,14 @@ TEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) -rs
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ops demo test test-quick test-all test-openmmlab lint format clean
+.PHONY: help setup setup-ops demo test test-quick test-ops test-all test-openmmlab lint format clean
 
 help:
 	@echo 'make demo      set up, then train and run a small detector (DEMO_ARGS="..." is passed on)'
 	@echo 'make test      set up, then check the style and run the fast tests'
 	@echo 'make test-quick  the tests to run while editing, in under a minute'
 	@echo 'make test-all  all tests, also the slow ones'
+	@echo 'make test-ops  compile mmcv'"'"'s operators, then run the fast tests with them'
 	@echo 'make test-openmmlab  all tests on OpenMMLab'"'"'s last releases, in $(OPENMMLAB_VENV)'
 	@echo 'make setup     only set up the environment in $(VENV)'
 	@echo 'make setup-ops compile mmcv'"'"'s operators into it (needs a C++ compiler, takes 10 minutes on 2 cores)'
@@ -81,6 +82,10 @@ test-quick: lint
 
 test-all: lint
 	$(TEST)
+
+# The fast tests once more, with mmcv's own operators.
+test-ops: setup-ops
+	$(TEST) -m "not slow"
 
 # OpenMMLab's own packages in a second environment (Python 3.10 or 3.11, several GB); run from the
 # clone, since their mmengine does not find editable installs.

@@ -56,6 +56,16 @@ def read_requirements(name):
     return [line for line in lines if line and not line.startswith('-')]
 
 
+EXTRAS = {
+    # The default stack: to be named, never implied.
+    'onedl': read_requirements('stack.txt'),
+    'demo': read_requirements('demo.txt'),
+    # All but mmdeploy, which would install OpenMMLab's mmengine over the other: docs/deployment.md.
+    'export': read_requirements('deploy.txt'),
+    'tests': read_requirements('tests.txt') + read_requirements('demo.txt'),
+}
+EXTRAS['all'] = sorted({line for name in ('demo', 'export') for line in EXTRAS[name]})
+
 setup(
     name='mmdet_vanilla',
     version=read_version(),
@@ -68,10 +78,7 @@ setup(
     # torch, mmengine, mmcv and mmdet come from one of two stacks with the same import names: as
     # requirements, pip would install one stack over the other. The package checks them on import.
     install_requires=read_requirements('runtime.txt'),
-    extras_require={
-        'demo': read_requirements('demo.txt'),
-        'tests': read_requirements('tests.txt') + read_requirements('demo.txt'),
-    },
+    extras_require=EXTRAS,
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
 )
