@@ -5,6 +5,6 @@ mmcv's operators are C++ that compiles for many minutes and needs a compiler; mm
 functions in this package. Compiled operators, where they are there, always win.
 """
 
-from .extension import install, names_in_python, using_stand_ins
+from .extension import install, using_stand_ins
 
-__all__ = ['install', 'names_in_python', 'using_stand_ins']
+__all__ = ['install', 'using_stand_ins']

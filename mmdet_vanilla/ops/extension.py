@@ -10,46 +10,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from . import (
-    boxes,
-    carafe,
-    deform_attention,
-    deform_conv,
-    focal_loss,
-    masked_conv,
-    roi_align,
-    roi_pool,
-)
-
 EXTENSION = 'mmcv._ext'
-
-# mmcv's name of each operator, as ``mmcv.ops`` looks it up.
-_OPERATORS: dict[str, Callable] = {
-    'nms': boxes.nms,
-    'softnms': boxes.softnms,
-    'nms_match': boxes.nms_match,
-    'bbox_overlaps': boxes.bbox_overlaps,
-    'roi_align_forward': roi_align.roi_align_forward,
-    'roi_align_backward': roi_align.roi_align_backward,
-    'roi_pool_forward': roi_pool.roi_pool_forward,
-    'roi_pool_backward': roi_pool.roi_pool_backward,
-    'deform_conv_forward': deform_conv.deform_conv_forward,
-    'deform_conv_backward_input': deform_conv.deform_conv_backward_input,
-    'deform_conv_backward_parameters': deform_conv.deform_conv_backward_parameters,
-    'modulated_deform_conv_forward': deform_conv.modulated_deform_conv_forward,
-    'modulated_deform_conv_backward': deform_conv.modulated_deform_conv_backward,
-    'sigmoid_focal_loss_forward': focal_loss.sigmoid_focal_loss_forward,
-    'sigmoid_focal_loss_backward': focal_loss.sigmoid_focal_loss_backward,
-    'ms_deform_attn_forward': deform_attention.ms_deform_attn_forward,
-    'ms_deform_attn_backward': deform_attention.ms_deform_attn_backward,
-    'carafe_forward': carafe.carafe_forward,
-    'carafe_backward': carafe.carafe_backward,
-    'masked_im2col_forward': masked_conv.masked_im2col_forward,
-    'masked_col2im_forward': masked_conv.masked_col2im_forward,
-    'get_compiler_version': lambda: 'not compiled',
-    # mmcv's word for operators without CUDA.
-    'get_compiling_cuda_version': lambda: 'not available',
-}
 
 
 class MissingOperatorError(NotImplementedError):
@@ -74,7 +35,9 @@ class _Extension(ModuleType):
     def __getattr__(self, name: str) -> Callable:
         if name.startswith('__'):
             raise AttributeError(name)
-        operator = _OPERATORS.get(name) or _missing(name)
+        from .operators import OPERATORS  # imports torch
+
+        operator = OPERATORS.get(name) or _missing(name)
         setattr(self, name, operator)
         return operator
 
@@ -105,8 +68,3 @@ def using_stand_ins() -> bool:
     import mmcv._ext
 
     return isinstance(mmcv._ext, _Extension)
-
-
-def names_in_python() -> list[str]:
-    """mmcv's names of the operators that this package has."""
-    return sorted(_OPERATORS)

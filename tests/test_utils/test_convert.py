@@ -9,8 +9,9 @@ from mmengine.config import Config
 from mmengine.structures import InstanceData
 
 from mmdet_vanilla.models import VanillaNet, make_denoising_queries
-from mmdet_vanilla.utils import WeightsError, convert, convert_state_dict, to_official_state_dict
+from mmdet_vanilla.utils import WeightsError, convert_state_dict, to_official_state_dict
 from mmdet_vanilla.utils.checkpoint import find_checkpoint, read_checkpoint
+from mmdet_vanilla.utils.convert import convert
 from mmdet_vanilla.utils.official_names import from_official, to_official
 from mmdet_vanilla.utils.transformers_names import to_official_names
 
