@@ -200,14 +200,18 @@ def run_images(detector: OnnxDetector, path: Path, out_dir: Path, score_thr: flo
         print(f'{file}: {len(content)} objects -> {target}')
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('model', help='.onnx file that tools/deploy.py has made')
     parser.add_argument('input', type=Path, help='image, folder of images, or video')
     parser.add_argument('--out-dir', type=Path, default=Path('outputs'), help='folder of results')
     parser.add_argument('--score-thr', type=float, default=0.4, help='least score to keep')
     parser.add_argument('--threads', type=int, default=0, help='0 leaves it to the runtime')
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
     try:
         detector = OnnxDetector(args.model, args.threads)
         args.out_dir.mkdir(parents=True, exist_ok=True)
