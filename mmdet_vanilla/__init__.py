@@ -30,7 +30,7 @@ def register() -> None:
 
         MODULE2PACKAGE.setdefault('mmdet_vanilla', 'mmdet_vanilla')
 
-        from . import datasets, engine, models, registry  # noqa: F401
+        from . import datasets, engine, evaluation, models, registry  # noqa: F401
 
 
 # The package's own commands look at their arguments first: importing mmdet takes seconds.

@@ -21,7 +21,6 @@ from mmdet_vanilla.comparison import Budget, Comparison, Settings
 from mmdet_vanilla.comparison.table import print_table
 from mmdet_vanilla.comparison.verdicts import verdicts
 from mmdet_vanilla.utils.apply_data import add_data_arguments
-from mmdet_vanilla.utils.checkpoint import restrict_mmengine_loading
 from mmdet_vanilla.utils.cli import run
 
 SPLITS = ('train', 'val', 'test')
@@ -72,7 +71,6 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    restrict_mmengine_loading()
     given = {split: getattr(args, f'{split}_ann') for split in SPLITS}
     annotations = {split: path for split, path in given.items() if path}
     settings = Settings(

@@ -14,10 +14,11 @@ from mmdet_vanilla.utils.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from mmdet_vanilla.utils.cli import run
+from mmdet_vanilla.utils.cli import add_trust_option, run
 from mmdet_vanilla.utils.convert import convert
 from mmdet_vanilla.utils.official_names import to_official_state_dict
 from mmdet_vanilla.utils.preflight import PreflightError
+from mmdet_vanilla.utils.weights import meta_of
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,11 +38,7 @@ def parse_args() -> argparse.Namespace:
         help='leave out the layers made for another number of classes than that of --config',
     )
     parser.add_argument('--overwrite', action='store_true', help='replace DST if it exists')
-    parser.add_argument(
-        '--trust-pickle',
-        action='store_true',
-        help='unpickle SRC without restrictions, which runs whatever code it holds',
-    )
+    add_trust_option(parser)
     return parser.parse_args()
 
 
@@ -52,7 +49,7 @@ def main() -> None:
     if os.path.exists(args.dst) and not args.overwrite:
         raise PreflightError(f'{args.dst} exists: give another name, or --overwrite.')
     try:
-        foreign = read_checkpoint(find_checkpoint(args.src), args.trust_pickle)
+        foreign = read_checkpoint(find_checkpoint(args.src))
     except FileNotFoundError as error:
         raise PreflightError(str(error)) from None
 
@@ -69,7 +66,7 @@ def main() -> None:
         content = dict(ema=dict(module=state), model=state)
     else:
         content = dict(state_dict=state, meta=dict(mmdet_vanilla_version=mmdet_vanilla.__version__))
-        dataset_meta = (foreign.get('meta') or {}).get('dataset_meta')
+        dataset_meta = meta_of(foreign).get('dataset_meta')
         if dataset_meta:
             content['meta']['dataset_meta'] = dataset_meta
         elif result.num_classes == 80:

@@ -18,6 +18,7 @@ from mmdet.apis import init_detector
 from mmengine.runner import save_checkpoint
 
 import mmdet_vanilla  # noqa: F401
+from mmdet_vanilla.utils import cli
 
 TOOLS = Path(__file__).resolve().parent
 CONFIG = TOOLS.parent / 'configs' / 'rtdetr_vanillanet_digits.py'
@@ -109,4 +110,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    cli.run(main)

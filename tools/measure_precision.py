@@ -17,7 +17,7 @@ from mmdet_vanilla.models import switch_to_deploy
 from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
 from mmdet_vanilla.utils.cli import run
 from mmdet_vanilla.utils.preflight import load_config
-from mmdet_vanilla.utils.weights import check_weights, unwrap_state_dict
+from mmdet_vanilla.utils.weights import load_weights
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     args = parser.parse_args()
 
     model = init_detector(load_config(args.config), device='cpu', palette='random')
-    check_weights(model, unwrap_state_dict(fetch_checkpoint(args.weights)), args.weights)
+    load_weights(model, fetch_checkpoint(args.weights), args.weights)
     torch.manual_seed(0)
     image = torch.rand(1, 3, args.size, args.size, dtype=torch.float64)
     shape = (args.size, args.size)

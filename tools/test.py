@@ -49,7 +49,7 @@ def main() -> None:
     cfg = load_config(args.config)
     if '://' not in args.checkpoint:
         require_file(args.checkpoint, 'checkpoint')
-    checkpoint = fetch_checkpoint(args.checkpoint, trust_pickle=args.trust_checkpoint)
+    checkpoint = fetch_checkpoint(args.checkpoint)
     classes = apply_checkpoint_classes(cfg, checkpoint)
     data = load_data_arguments(args, ('test',), classes)
     if data:

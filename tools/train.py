@@ -78,6 +78,11 @@ def main() -> None:
     latest = latest_checkpoint(cfg.work_dir) if args.resume == 'auto' else args.resume
     # Interrupted before its first checkpoint, a training begins as it did.
     source = latest or cfg.get('load_from')
+    if latest and latest.endswith('.safetensors'):
+        raise PreflightError(
+            f'{latest} holds weights alone, from which no training can be resumed: give the .pth '
+            'beside it, or begin anew from these weights (--cfg-options load_from=...).'
+        )
     # DeepSpeed's checkpoints are folders.
     if source and '://' not in source and not os.path.isdir(source):
         require_file(source, 'checkpoint')

@@ -304,7 +304,7 @@ def build_model(
     torch.manual_seed(seed)
     np.random.seed(seed)
     model = revert_sync_batchnorm(MODELS.build(model_cfg))
-    meta = None
+    names = None
     if checkpoint is None:
         with _silent_initialisation():
             model.init_weights()
@@ -312,9 +312,9 @@ def build_model(
         content = fetch_checkpoint(checkpoint)
         if isinstance(model, RTDETR) and is_foreign(content):
             content = dict(state_dict=rename_to_ours(content)[1])
-        meta = (content.get('meta') or {}).get('dataset_meta')
+        names = classes_of(content)
         load_weights(model, content, checkpoint)
-    return model.eval(), _classes_of(cfg, meta)
+    return model.eval(), names or _classes_of(cfg)
 
 
 @contextlib.contextmanager
@@ -337,13 +337,12 @@ def num_classes_of(cfg: Config) -> int | None:
     return None
 
 
-def _classes_of(cfg: Config, meta: dict | None) -> tuple[str, ...] | None:
-    """The checkpoint's names, the data set's in the config, or those of its type."""
-    names = (meta or {}).get('classes') or (meta or {}).get('CLASSES')
+def _classes_of(cfg: Config) -> tuple[str, ...] | None:
+    """The names of the data set in the config, or those of its type."""
     dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
     while dataset.get('dataset'):
         dataset = dataset['dataset']
-    names = names or (dataset.get('metainfo') or {}).get('classes')
+    names = (dataset.get('metainfo') or {}).get('classes')
     if not names and dataset.get('type') == 'CocoDataset':
         from mmdet.datasets import CocoDataset
 

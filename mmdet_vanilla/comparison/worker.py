@@ -213,6 +213,9 @@ def _main(content: str) -> None:
         import torch
 
         import mmdet_vanilla  # noqa: F401
+        from mmdet_vanilla.utils.checkpoint import restrict_mmengine_loading
+
+        restrict_mmengine_loading()
 
         torch.set_num_threads(request['threads'])
         item = Item(**request['item'])

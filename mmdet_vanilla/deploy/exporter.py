@@ -40,6 +40,7 @@ from mmdet_vanilla.models.backbones.vanillanet import AdaptiveHalfPool2d
 from mmdet_vanilla.models.layers.deformable_attention import DeformableAttention
 from mmdet_vanilla.models.layers.reparam import switch_to_deploy
 from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
+from mmdet_vanilla.utils.classes import classes_of
 from mmdet_vanilla.utils.weights import load_weights
 
 from .errors import DeployError
@@ -88,8 +89,7 @@ def load_model(cfg: Config, checkpoint: str) -> tuple[nn.Module, list[str]]:
 
 def class_names(cfg: Config, checkpoint: dict) -> list[str]:
     """Names of the classes: the checkpoint's, the data set's of the config, or their numbers."""
-    meta = (checkpoint.get('meta') or {}).get('dataset_meta') or {}
-    names = meta.get('classes') or meta.get('CLASSES')
+    names = classes_of(checkpoint)
     if not names:
         dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
         names = (dataset.get('metainfo') or {}).get('classes')

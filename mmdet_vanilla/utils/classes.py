@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .convert import CLASS_EMBED, CLASS_LAYERS
 from .preflight import PreflightError, iter_datasets
+from .weights import meta_of
 
 
 def classes_of(checkpoint: Mapping) -> tuple[str, ...] | None:
@@ -22,8 +23,7 @@ def classes_of(checkpoint: Mapping) -> tuple[str, ...] | None:
     Returns:
         The names; ``None`` where it holds none.
     """
-    meta = checkpoint.get('meta')
-    meta = meta.get('dataset_meta') if isinstance(meta, Mapping) else None
+    meta = meta_of(checkpoint).get('dataset_meta')
     names = (meta.get('classes') or meta.get('CLASSES')) if isinstance(meta, Mapping) else None
     if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
         return None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from mmengine.config import Config, DictAction
 
-from .checkpoint import restrict_mmengine_loading
+from .checkpoint import restrict_mmengine_loading, trust_checkpoints
 from .errors import UserError
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -22,6 +22,7 @@ def run(main: Callable[[], None]) -> None:
     A :class:`UserError` or a full disk becomes one line on stderr and exit status 2.
     """
     restrict_mmengine_loading()
+    trust_checkpoints(False)
     try:
         main()
     except UserError as error:
@@ -70,15 +71,29 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+class _TrustCheckpoints(argparse.Action):
+    """Says so for the whole process, while the command line is read: before any file is."""
+
+    def __call__(self, *args: object) -> None:
+        trust_checkpoints()
+
+
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that lets checkpoints run code."""
+    settings = dict(action=_TrustCheckpoints, nargs=0, dest=argparse.SUPPRESS)
+    parser.add_argument(
+        '--trust-checkpoint',
+        help='unpickle checkpoints without restrictions, which runs whatever code they hold',
+        **settings,
+    )
+    parser.add_argument('--trust-pickle', help=argparse.SUPPRESS, **settings)  # its former name
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options that training and testing share."""
     parser.add_argument('--work-dir', help='folder for logs, checkpoints and results')
     add_cfg_options(parser)
-    parser.add_argument(
-        '--trust-checkpoint',
-        action='store_true',
-        help='unpickle checkpoints without restrictions, which runs whatever code they hold',
-    )
+    add_trust_option(parser)
     parser.add_argument(
         '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='of the job'
     )
@@ -88,8 +103,6 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def apply_run_arguments(cfg: Config, args: argparse.Namespace) -> None:
     """Applies the options of :func:`add_run_arguments` to a config."""
-    if args.trust_checkpoint:
-        restrict_mmengine_loading(trust_pickle=True)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
     if args.work_dir is not None:

@@ -54,6 +54,35 @@ def unwrap_state_dict(checkpoint: Mapping) -> dict[str, Tensor]:
     return state
 
 
+def meta_of(checkpoint: Mapping) -> Mapping:
+    """What a checkpoint says about itself: its ``meta``, empty where it has none."""
+    meta = checkpoint.get('meta')
+    return meta if isinstance(meta, Mapping) else {}
+
+
+def check_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """Checks weights that are about to be used for detecting.
+
+    Args:
+        state: Tensors by name.
+        source: Where they come from, for the message.
+
+    Raises:
+        WeightsError: If a number in them is NaN or infinite.
+    """
+    broken = [
+        f'{name} ({int((~tensor.isfinite()).sum())} of {tensor.numel()})'
+        for name, tensor in state.items()
+        if tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
+    if broken:
+        raise WeightsError(
+            f'{source} holds numbers that are NaN or infinite: {_shorten(broken)}. Such a model '
+            'detects nothing: its training has failed, or the file is damaged. Use an earlier '
+            'checkpoint.'
+        )
+
+
 def select_vanillanet_backbone(
     checkpoint: Mapping, prefix: str | None = None
 ) -> tuple[dict[str, Tensor], list[str]]:
@@ -125,7 +154,7 @@ def check_weights(
 
 
 def load_weights(model: nn.Module, checkpoint: Mapping, source: str) -> None:
-    """Loads a checkpoint that must fit exactly; fuses the model first if the weights are fused.
+    """Loads a checkpoint to detect with, which must fit; fuses the model if the weights are.
 
     Args:
         model: The model, in its training form.
@@ -133,11 +162,13 @@ def load_weights(model: nn.Module, checkpoint: Mapping, source: str) -> None:
         source: Where it comes from, for the message.
 
     Raises:
-        WeightsError: If the weights belong to another model.
+        WeightsError: If the weights belong to another model, or are not finite.
     """
-    if (checkpoint.get('meta') or {}).get('deploy'):
+    state = unwrap_state_dict(checkpoint)
+    check_finite(state, source)
+    if meta_of(checkpoint).get('deploy'):
         model.switch_to_deploy()
-    check_weights(model, unwrap_state_dict(checkpoint), source)
+    check_weights(model, state, source)
 
 
 def _shorten(names: list[str], most: int = 4) -> str:

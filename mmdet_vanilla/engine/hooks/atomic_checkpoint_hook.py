@@ -11,9 +11,10 @@ from mmdet.registry import HOOKS
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
 from mmdet_vanilla.utils.atomic import PART, atomic_path, write_atomically
+from mmdet_vanilla.utils.checkpoint import latest_checkpoint, read_checkpoint, write_checkpoint
 from mmdet_vanilla.utils.errors import UserError
 
 from .exact_resume_hook import VALIDATED
@@ -21,6 +22,13 @@ from .exact_resume_hook import VALIDATED
 
 class CheckpointWriteError(UserError, OSError):
     """A checkpoint could not be written."""
+
+
+_SAFE = '.safetensors'
+
+
+def _safe_path(path: str) -> str:
+    return os.path.splitext(path)[0] + _SAFE
 
 
 class _LateRemoval:
@@ -44,6 +52,8 @@ class _LateRemoval:
         for path, remove in self._outdated.items():
             if path not in keep and self._backend.exists(path):
                 remove(path)
+                if os.path.isfile(_safe_path(path)):
+                    os.remove(_safe_path(path))
         self._outdated.clear()
 
 
@@ -59,9 +69,19 @@ class AtomicCheckpointHook(CheckpointHook):
 
     Files on remote storage are written as mmengine does; DeepSpeed writes its folders itself.
 
+    Args:
+        safetensors: Whether to write a ``.safetensors`` file beside every checkpoint: the weights
+            that are evaluated, the names of the classes and the text of the config. It cannot hold
+            code, which makes it the form to hand on; it cannot be resumed from. Local files only.
+        kwargs: Of ``CheckpointHook``.
+
     Raises:
         CheckpointWriteError: If a checkpoint cannot be written, for example on a full disk.
     """
+
+    def __init__(self, *args: Any, safetensors: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.safetensors = safetensors
 
     def before_train(self, runner: Runner) -> None:
         """Prepares the folder, and removes what an interrupted write has left."""
@@ -69,7 +89,7 @@ class AtomicCheckpointHook(CheckpointHook):
         super().before_train(runner)
         if is_main_process() and isinstance(self.file_backend, LocalBackend):
             for name in os.listdir(self.out_dir) if os.path.isdir(self.out_dir) else ():
-                if name.endswith(f'.pth{PART}'):
+                if name.endswith((f'.pth{PART}', f'{_SAFE}{PART}')):
                     os.remove(os.path.join(self.out_dir, name))
         self.file_backend = _LateRemoval(self.file_backend)
         self._saved_step = None
@@ -118,15 +138,28 @@ class AtomicCheckpointHook(CheckpointHook):
                 pointer = os.path.join(runner.work_dir, 'last_checkpoint')
                 with atomic_path(pointer) as part, open(part, 'w') as file:
                     file.write(path)
+                self._write_safetensors(path)
                 self.file_backend.carry_out(keep=(path,))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: Mapping) -> None:
+        before = self._best_paths()
         with self._explained(runner, 'the best checkpoint'):
             super()._save_best_checkpoint(runner, metrics)
-        best = getattr(self, 'best_ckpt_path_dict', None) or {}
-        paths = (getattr(self, 'best_ckpt_path', None), *best.values())
+            paths = self._best_paths()
+            for path in set(paths) - set(before):
+                if is_main_process():
+                    self._write_safetensors(path)
         if is_main_process() and hasattr(self.file_backend, 'carry_out'):
             self.file_backend.carry_out(keep=paths)
+
+    def _best_paths(self) -> tuple[str | None, ...]:
+        best = getattr(self, 'best_ckpt_path_dict', None) or {}
+        return (getattr(self, 'best_ckpt_path', None), *best.values())
+
+    def _write_safetensors(self, path: str | None) -> None:
+        # From the file: hooks such as EMAHook decide about the weights while it is saved.
+        if self.safetensors and path and os.path.isfile(path):
+            write_checkpoint(read_checkpoint(path), _safe_path(path))
 
     def _path(self, step: int) -> str:
         return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
@@ -138,7 +171,7 @@ class AtomicCheckpointHook(CheckpointHook):
         except CheckpointWriteError:
             raise
         except OSError as error:
-            last = find_latest_checkpoint(runner.work_dir)
+            last = latest_checkpoint(runner.work_dir)
             good = f'{last} is whole' if last else 'there is no earlier one'
             raise CheckpointWriteError(
                 f'{what} could not be written to {self.out_dir}: {error.strerror or error}. {good}.'

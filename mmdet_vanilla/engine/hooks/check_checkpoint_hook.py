@@ -7,7 +7,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmdet_vanilla.models.layers.reparam import switch_to_deploy
-from mmdet_vanilla.utils.weights import check_weights, unwrap_state_dict
+from mmdet_vanilla.utils.weights import (
+    check_finite,
+    check_weights,
+    meta_of,
+    unwrap_state_dict,
+)
 
 from .detector_of import detector_of
 
@@ -19,6 +24,7 @@ class CheckCheckpointHook(Hook):
     mmengine only warns of names that do not fit and goes on with what is left, random weights if
     need be. Here testing and resuming need every tensor; fine-tuning (``load_from``) needs at
     least half of the model's, so that another number of classes is fine and another model is not.
+    Weights to test must be finite.
     """
 
     # After EMAHook, which may exchange the weights.
@@ -28,12 +34,15 @@ class CheckCheckpointHook(Hook):
         """Checks the weights that are about to be loaded."""
         model = detector_of(runner)
         fine_tuning = runner._train_loop is not None and not runner._resume
-        if (checkpoint.get('meta') or {}).get('deploy') and not fine_tuning:
+        if meta_of(checkpoint).get('deploy') and not fine_tuning:
             switch_to_deploy(model)
+        source, state = str(runner._load_from), unwrap_state_dict(checkpoint)
+        if runner._train_loop is None:
+            check_finite(state, source)
         left_new = check_weights(
             model,
-            unwrap_state_dict(checkpoint),
-            source=str(runner._load_from),
+            state,
+            source=source,
             least_share=0.5 if fine_tuning else 1.0,
         )
         if left_new:

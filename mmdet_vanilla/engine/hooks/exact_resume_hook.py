@@ -8,6 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 
+from mmdet_vanilla.utils.weights import meta_of
+
 from ..loops import ResumableEpochLoop, ResumableIterLoop, resumable
 from .detector_of import detector_of
 
@@ -49,7 +51,7 @@ class ExactResumeHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Takes what it has stored."""
         if runner._resume:
-            self._resumed = (checkpoint.get('meta') or {}).get('exact_resume')
+            self._resumed = meta_of(checkpoint).get('exact_resume')
             self._gradients = checkpoint.pop('gradients', None)
 
     def before_train(self, runner: Runner) -> None:
