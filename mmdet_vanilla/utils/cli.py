@@ -33,6 +33,8 @@ def run(main: Callable[[], None]) -> None:
         message = f'{error}. Make room; a training goes on from its last checkpoint with --resume.'
     else:
         return
+    finally:
+        trust_checkpoints(False)
     print(f'error: {message}', file=sys.stderr)
     sys.exit(2)
 

@@ -2,6 +2,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.hooks import Hook
 from resume_helpers import EMA, assert_same, train
 from test_exact_resume import VALIDATION
@@ -92,3 +93,31 @@ def test_the_best_one_on_a_full_disk(tmp_path, monkeypatch):
         train(tmp_path, [EMA], interval=4, **settings, **SETTINGS)
     assert [path.name for path in tmp_path.glob('best*')] == ['best_mAP_iter_4.pth']
     read_checkpoint(tmp_path / 'best_mAP_iter_4.pth')
+
+
+def test_safetensors_beside_every_checkpoint(tmp_path):
+    """The weights that are evaluated, with classes and config as texts."""
+    settings = dict(VALIDATION, val_evaluator=[dict(type='Falling')], interval=4, keep=1)
+    checkpoint = dict(save_best='auto', rule='less', safetensors=True)
+    train(tmp_path, [EMA], checkpoint=checkpoint, **settings)
+    names = {path.name for path in tmp_path.glob('*iter*')}
+    stems = ('iter_12', 'best_mAP_iter_12')
+    assert names == {f'{stem}.{kind}' for stem in stems for kind in ('pth', 'safetensors')}
+    for stem in stems:
+        pickled, safe = (read_checkpoint(tmp_path / f'{stem}.{k}') for k in ('pth', 'safetensors'))
+        assert set(safe) == {'state_dict', 'meta'}
+        assert safe['state_dict'].keys() == pickled['state_dict'].keys()
+        for name, tensor in safe['state_dict'].items():
+            assert torch.equal(tensor, pickled['state_dict'][name]), name
+        assert safe['meta']['cfg'] == pickled['meta']['cfg']
+        name = 'backbone.stem2.0.weight'
+        # The average, not what was trained.
+        trained = pickled['ema_state_dict'][f'module.{name}']
+        assert not torch.equal(safe['state_dict'][name], trained)
+
+
+def test_a_cut_off_safetensors_file_is_removed(tmp_path):
+    train(tmp_path, interval=12, checkpoint=dict(safetensors=True), **SETTINGS)
+    (tmp_path / 'iter_11.safetensors.part').write_bytes(b'left by a process that was killed')
+    train(tmp_path, interval=12, resume=True, **SETTINGS)
+    assert sorted(p.name for p in tmp_path.glob('iter*')) == ['iter_12.pth', 'iter_12.safetensors']

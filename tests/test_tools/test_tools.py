@@ -1,22 +1,36 @@
 """The command-line tools, from a COCO folder to detections, and what they say of bad input."""
 
+import argparse
+import ast
+import contextlib
 import json
+import os
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
+import hostile_files as hostile
 import numpy as np
 import pytest
 import torch
 import yaml
 from helpers import stand_in_weights
+from hostile_files import MARKER
 from mmdet.datasets import CocoDataset
 from mmdet.registry import MODELS
 from mmengine.config import Config
 
-from mmdet_vanilla.utils import read_checkpoint, to_official_state_dict
+from mmdet_vanilla.utils import (
+    WeightsError,
+    read_checkpoint,
+    to_official_state_dict,
+    write_checkpoint,
+)
+from mmdet_vanilla.utils.classes import classes_of
+from mmdet_vanilla.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 COCO_CONFIG = str(ROOT / 'configs' / 'rtdetr_vanillanet6_coco.py')
@@ -286,11 +300,39 @@ def test_other_number_of_classes(coco, capsys):
     assert 'has 80 classes, but model.bbox_head.num_classes is 3' in error
 
 
-class Evil:
-    """Creates a file when it is unpickled."""
+def write_evil(kind, path='evil.pth'):
+    """A file that runs code, or waits for ever, where it is not read with care."""
+    command = hostile.call(('os', 'system'), f'touch {MARKER}')
+    if kind == 'pipe':
+        os.mkfifo(path)
+        return
+    if kind == 'class state':
+        # What broke the promise once: the error that it makes had the file read again.
+        attributes = hostile.dict_of(__init__=1, __setattr__=1)
+        state = hostile.state(hostile.name('argparse', 'Namespace'), attributes)
+        content = hostile.archive(hostile.root(hostile.list_of(state, command)))
+    elif kind == 'program':
+        content = hostile.hostile_files()['an archive in the comment']
+    else:
+        content = hostile.archive(hostile.root(command))
+    Path(path).write_bytes(content)
 
-    def __reduce__(self):
-        return open, ('marker', 'w')
+
+KINDS = ['code', 'class state', 'program', 'pipe']
+
+
+@pytest.fixture
+def no_hanging():
+    """What hangs fails."""
+
+    def late(*_):
+        raise TimeoutError('hangs')
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def _pretrained(part):
@@ -300,11 +342,14 @@ def _pretrained(part):
     ]
 
 
+@pytest.mark.parametrize('kind', KINDS)
 @pytest.mark.parametrize(
     'args',
     [
         ('train.py', COCO_CONFIG, '--cfg-options', *SMALL, 'load_from=evil.pth'),
         ('train.py', COCO_CONFIG, '--resume', 'evil.pth', '--cfg-options', *SMALL),
+        ('train.py', COCO_CONFIG, '--work-dir', 'run', '--resume', '--cfg-options', *SMALL),
+        ('train.py', COCO_CONFIG, '--work-dir', 'run', '--cfg-options', *SMALL, 'resume=True'),
         ('test.py', COCO_CONFIG, 'evil.pth', '--cfg-options', *SMALL),
         (
             *('train.py', COCO_CONFIG, '--resume', 'evil.pth', '--cfg-options', *SMALL),
@@ -332,10 +377,71 @@ def _pretrained(part):
     ],
     ids=lambda args: args[0],
 )
-def test_code_in_a_checkpoint_is_not_run(coco, capsys, args):
-    torch.save(dict(state_dict={'a': torch.zeros(1)}, evil=Evil()), 'evil.pth')
-    assert 'evil.pth holds' in error_of(capsys, *args)
-    assert not (coco / 'marker').exists()
+def test_code_in_a_checkpoint_is_not_run(coco, capsys, no_hanging, args, kind):
+    write_evil(kind)
+    if '--work-dir' in args and 'run' in args:
+        (coco / 'run').mkdir()
+        write_evil(kind, 'run/evil.pth')
+        (coco / 'run' / 'last_checkpoint').write_text('run/evil.pth')
+        if kind in ('program', 'pipe'):  # not taken for a checkpoint: the training begins
+            with contextlib.suppress(SystemExit):
+                run_tool(*args, 'train_cfg.max_epochs=1', 'train_cfg.val_interval=2')
+            assert not (coco / MARKER).exists()
+            return
+    before = dict(vars(argparse.Namespace))
+    assert 'evil.pth' in error_of(capsys, *args)
+    assert not (coco / MARKER).exists()
+    assert dict(vars(argparse.Namespace)) == before
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_code_in_a_checkpoint_is_not_run_by_functions(coco, no_hanging, kind):
+    """What tools call that train first, and would take minutes."""
+    from mmdet_vanilla.comparison.detectors import config_of, load_detector
+    from mmdet_vanilla.comparison.items import parse_item
+    from mmdet_vanilla.deploy import exporter
+    from mmdet_vanilla.utils.checkpoint import restrict_mmengine_loading
+
+    write_evil(kind)
+    restrict_mmengine_loading()
+    cfg = Config.fromfile(COCO_CONFIG)
+
+    def item():
+        return parse_item(f'{COCO_CONFIG}::evil.pth')
+
+    demo = runpy.run_path(str(ROOT / 'tools' / 'demo.py'))
+    for read in (
+        lambda: config_of(item()),
+        lambda: load_detector(item()),
+        lambda: exporter.load_model(cfg, 'evil.pth'),
+        lambda: demo['save_fused'](COCO_CONFIG, 'evil.pth', 'x.pth'),
+    ):
+        with pytest.raises((UserError, FileNotFoundError), match=r'evil\.pth'):
+            read()
+    assert not (coco / MARKER).exists()
+
+
+def test_nothing_else_reads_pickles():
+    """Checkpoints are read by utils/checkpoint.py alone; a runtime reads what was exported."""
+    readers = {
+        'load',
+        '_load_from_bytes',
+        'load_url',
+        'load_state_dict_from_url',
+        'from_pretrained',
+    }
+    owners = {'torch', 'jit', 'pickle', 'joblib', 'dill', 'hub', 'model_zoo', 'mmengine'}
+    found = []
+    for folder in ('mmdet_vanilla', 'tools', 'configs'):
+        for path in (ROOT / folder).rglob('*.py'):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Attribute) and node.attr in readers:
+                    owner = node.value.attr if isinstance(node.value, ast.Attribute) else None
+                    owner = owner or getattr(node.value, 'id', '')
+                    if owner in owners:
+                        found.append(f'{path.relative_to(ROOT)}: {owner}.{node.attr}')
+    expected = ['mmdet_vanilla/deploy/runtimes.py: jit.load']
+    assert sorted(found) == expected + ['mmdet_vanilla/utils/checkpoint.py: torch.load'] * 3
 
 
 @pytest.mark.parametrize(
@@ -349,7 +455,7 @@ def test_code_in_a_checkpoint_is_not_run(coco, capsys, args):
 )
 def test_code_in_weights_that_a_config_names_is_not_run(coco, capsys, args):
     """Tools that build a model without its weights go on; the others refuse them."""
-    torch.save(dict(state_dict={'a': torch.zeros(1)}, evil=Evil()), 'evil.pth')
+    write_evil('class state')
     options = {key: yaml.safe_load(value) for key, value in (o.split('=') for o in SMALL[:5])}
     cfg = Config.fromfile(COCO_CONFIG)
     cfg.merge_from_dict(options)
@@ -360,7 +466,7 @@ def test_code_in_weights_that_a_config_names_is_not_run(coco, capsys, args):
         assert 'evil.pth holds' in error_of(capsys, *args)
     else:
         run_tool(*args)
-    assert not (coco / 'marker').exists()
+    assert not (coco / MARKER).exists()
 
 
 def test_checkpoint_of_another_model(coco, capsys):
@@ -372,3 +478,67 @@ def test_checkpoint_of_another_model(coco, capsys):
     assert 'other.pth does not belong to this RTDETR' in error and 'missing (backbone.' in error
     error = error_of(capsys, 'train.py', COCO_CONFIG, *options, 'load_from=other.pth')
     assert 'other.pth does not belong to this RTDETR' in error
+
+
+def small_config():
+    """The config with a small model, as a file; and its weights."""
+    cfg = Config.fromfile(COCO_CONFIG)
+    options = {key: ast.literal_eval(value) for key, value in (o.split('=') for o in SMALL)}
+    cfg.merge_from_dict(options)
+    cfg.model.backbone.pop('init_cfg', None)
+    cfg.dump('small.py')
+    return 'small.py', stand_in_weights(MODELS.build(cfg.model)).state_dict()
+
+
+def test_weights_that_are_not_finite_are_refused(coco, capsys):
+    from mmdet_vanilla.comparison.detectors import load_detector
+    from mmdet_vanilla.comparison.items import parse_item
+    from mmdet_vanilla.deploy import exporter
+
+    config, weights = small_config()
+    broken = 'bbox_head.enc_score_head.weight'
+    weights[broken][0, 0] = float('nan')
+    torch.save(dict(state_dict=weights), 'nan.pth')
+    for args in (
+        ('test.py', config, 'nan.pth'),
+        ('image_demo.py', 'data/coco/val2017', config, '--weights', 'nan.pth'),
+    ):
+        error = error_of(capsys, *args)
+        assert f'nan.pth holds numbers that are NaN or infinite: {broken} (1 of' in error
+    for load in (
+        lambda: load_detector(parse_item(f'{config}::nan.pth')),
+        lambda: exporter.load_model(Config.fromfile(config), 'nan.pth'),
+    ):
+        with pytest.raises(WeightsError, match=broken):
+            load()
+
+
+def test_every_tool_takes_safetensors(coco, capsys):
+    """Classes and deploy form come from its texts; the config in it is never run."""
+    from mmdet_vanilla.comparison.detectors import config_of, load_detector
+    from mmdet_vanilla.comparison.items import parse_item
+    from mmdet_vanilla.deploy import exporter
+
+    config, weights = small_config()
+    names = tuple(f'thing {i}' for i in range(80))
+    meta = dict(dataset_meta=dict(classes=names), cfg=f"open({MARKER!r}, 'w')", epoch=3)
+    write_checkpoint(dict(state_dict=weights, meta=meta), 'x.safetensors')
+    content = read_checkpoint('x.safetensors')
+    assert all(torch.equal(content['state_dict'][k], v) for k, v in weights.items())
+    assert content['meta'] == dict(dataset_meta=dict(classes=names), cfg=meta['cfg'])
+
+    item = parse_item(f'{config}::x.safetensors')
+    detector = load_detector(item)
+    assert detector.classes == names and config_of(item).model.bbox_head.num_classes == 80
+    assert exporter.load_model(Config.fromfile(config), 'x.safetensors')[1] == list(names)
+    run_tool('convert_weights.py', 'x.safetensors', 'y.pth', '--config', config)
+    assert classes_of(read_checkpoint('y.pth')) == names
+    image = 'data/coco/val2017'
+    run_tool('image_demo.py', image, config, '--weights', 'x.safetensors', '--score-thr', '0.9')
+    edit_annotations(
+        coco, lambda c: c.update(categories=[dict(id=i, name=n) for i, n in enumerate(names)])
+    )
+    run_tool('test.py', config, 'x.safetensors', '--work-dir', 'test')
+    error = error_of(capsys, 'train.py', COCO_CONFIG, '--resume', 'x.safetensors')
+    assert 'x.safetensors holds weights alone' in error
+    assert not (coco / MARKER).exists()

@@ -1,3 +1,4 @@
+import argparse
 import os
 import pickle
 import shutil
@@ -20,6 +21,7 @@ from mmdet_vanilla.utils import (
     write_checkpoint,
 )
 from mmdet_vanilla.utils.checkpoint import restrict_mmengine_loading
+from mmdet_vanilla.utils.cli import add_trust_option, run
 
 
 class Evil:
@@ -236,3 +238,36 @@ def test_damaged_files(tmp_path):
     torch.save([1, 2], tmp_path / 'list.pth')
     with pytest.raises(ValueError, match='holds a list'):
         read_checkpoint(tmp_path / 'list.pth')
+
+
+@pytest.mark.parametrize('option', ['--trust-checkpoint', '--trust-pickle', None])
+def test_trust_is_given_on_the_command_line_for_one_run(tmp_path, option):
+    evil, marker = tmp_path / 'evil.pth', tmp_path / 'marker'
+    torch.save(dict(a=torch.rand(2), b=Evil(marker)), evil)
+    parser = argparse.ArgumentParser()
+    add_trust_option(parser)
+    assert '--trust-pickle' not in parser.format_help()
+
+    def main():
+        assert vars(parser.parse_args([option] if option else [])) == {}
+        CheckpointLoader.load_checkpoint(str(evil))
+
+    if option:
+        run(main)
+        assert marker.exists()
+        marker.unlink()
+        option = None  # the next run of the process begins without
+    with pytest.raises(SystemExit):
+        run(main)
+    assert not marker.exists()
+
+
+def test_names_that_lead_to_files_in_mmengines_folder(tmp_path, monkeypatch):
+    torch.save(dict(b=Evil(tmp_path / 'marker')), tmp_path / 'evil.pth')
+    monkeypatch.setenv('MMENGINE_HOME', str(tmp_path))
+    monkeypatch.setattr(mmengine_checkpoint, 'get_external_models', lambda: dict(x='evil.pth'))
+    restrict_mmengine_loading()
+    for scheme in ('open-mmlab', 'openmmlab'):
+        with pytest.raises(UnsafeCheckpointError, match='open'):
+            CheckpointLoader.load_checkpoint(f'{scheme}://x')
+    assert not (tmp_path / 'marker').exists()

@@ -6,6 +6,7 @@ from mmdet_vanilla.models import VanillaNet
 from mmdet_vanilla.utils.weights import (
     WeightsError,
     check_weights,
+    load_weights,
     select_vanillanet_backbone,
     unwrap_state_dict,
 )
@@ -61,3 +62,14 @@ def test_training_form_belongs_to_a_fused_model():
     check_weights(fused, source.state_dict(), 'x')
     with pytest.raises(WeightsError):
         check_weights(source, fused.state_dict(), 'x')
+
+
+@pytest.mark.parametrize('value', [float('nan'), float('inf'), -float('inf')])
+def test_weights_to_detect_with_must_be_finite(value):
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    load_weights(model, dict(state_dict=state), 'x.pth')
+    state['1.running_var'][1] = value
+    with pytest.raises(WeightsError, match=r'x\.pth holds .* NaN .*1\.running_var \(1'):
+        load_weights(model, dict(state_dict=state), 'x.pth')
+    assert model[1].running_var.isfinite().all()

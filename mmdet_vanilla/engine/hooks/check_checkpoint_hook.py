@@ -33,11 +33,13 @@ class CheckCheckpointHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Checks the weights that are about to be loaded."""
         model = detector_of(runner)
-        fine_tuning = runner._train_loop is not None and not runner._resume
+        # Until a training begins, its loop is the config's text.
+        training = not isinstance(runner._train_loop, (dict, type(None)))
+        fine_tuning = training and not runner._resume
         if meta_of(checkpoint).get('deploy') and not fine_tuning:
             switch_to_deploy(model)
         source, state = str(runner._load_from), unwrap_state_dict(checkpoint)
-        if runner._train_loop is None:
+        if not training:
             check_finite(state, source)
         left_new = check_weights(
             model,
