@@ -200,6 +200,22 @@ def _read_unchecked(tmp_path):
             pass
 
 
+def test_the_check_alone_refuses_all_but_senseless_values(tmp_path, monkeypatch):
+    """The other lock: torch is not even called for what follows in no other form from a writer."""
+    monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: {})
+    left = set()
+    for what, content in FILES.items():
+        (tmp_path / 'x.pth').write_bytes(content)
+        try:
+            read_checkpoint(tmp_path / 'x.pth')
+            left.add(what.removeprefix('zip: ').removeprefix('legacy: '))
+        except CheckpointError:
+            pass
+    senseless = ('a history of', 'an array that is too large', 'a number of another size')
+    senseless += ('a device that is not there', 'another size', 'a huge size')
+    assert {what for what in left if not what.startswith(senseless)} == set()
+
+
 @pytest.mark.parametrize('kind', ['zip', 'legacy'])
 def test_flipped_bits_change_nothing(unchanged, tmp_path, kind):
     content = dict(a=torch.rand(3), b=HistoryBuffer([1.0], [1]), c=argparse.Namespace(x=[1]))
