@@ -1,5 +1,5 @@
-# Mask R-CNN on VanillaNet-13 as the VanillaNet authors trained it, but from scratch unless
-# model.backbone.init_cfg names weights: see retinanet_vanillanet13_coco.py.
+# Mask R-CNN on VanillaNet-13 as the VanillaNet authors trained it, from their ImageNet weights for
+# act_num 4.
 _base_ = [
     'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
     'mmdet::_base_/datasets/coco_instance.py',
@@ -15,6 +15,7 @@ model = dict(
         act_num=4,
         out_indices=[0, 1, 8, 10],
         norm_cfg=dict(type='SyncBN', eps=1e-6),
+        init_cfg=dict(type='Pretrained', checkpoint='authors'),
     ),
     neck=dict(in_channels=[512, 1024, 2048, 4096]),
 )
@@ -34,3 +35,6 @@ param_scheduler = [
     # The second step never comes, as in the authors' config.
     dict(type='MultiStepLR', by_epoch=True, begin=0, end=12, milestones=[10, 12], gamma=0.1),
 ]
+
+# Runs when the training is from scratch; stays off with pretrained weights.
+default_hooks = dict(deep_training=dict(type='DeepTrainingHook', end=1 / 3, by_epoch=False))

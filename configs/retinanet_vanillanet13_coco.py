@@ -1,7 +1,5 @@
-# RetinaNet on VanillaNet-13 as the VanillaNet authors trained it, but from scratch unless
-# model.backbone.init_cfg names weights. Theirs are vanillanet_13_act_num_4_kd_pretrain.pth of the
-# release "ckpt" of https://github.com/huawei-noah/VanillaNet:
-#   --cfg-options model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint=FILE
+# RetinaNet on VanillaNet-13 as the VanillaNet authors trained it, from their ImageNet weights for
+# act_num 4.
 _base_ = [
     'mmdet::_base_/models/retinanet_r50_fpn.py',
     'mmdet::_base_/datasets/coco_detection.py',
@@ -16,6 +14,7 @@ model = dict(
         arch='13',
         act_num=4,
         norm_cfg=dict(type='SyncBN', eps=1e-6),
+        init_cfg=dict(type='Pretrained', checkpoint='authors'),
     ),
     neck=dict(in_channels=[1024, 2048, 4096], start_level=0),
 )
@@ -28,3 +27,6 @@ train_pipeline = [
     dict(type='PackDetInputs'),
 ]
 train_dataloader = dict(batch_size=4, num_workers=4, dataset=dict(pipeline=train_pipeline))
+
+# Runs when the training is from scratch; stays off with pretrained weights.
+default_hooks = dict(deep_training=dict(type='DeepTrainingHook', end=1 / 3, by_epoch=False))

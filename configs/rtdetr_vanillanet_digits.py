@@ -7,7 +7,8 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(arch='6', widen_factor=1 / 16),
+    # The authors publish no weights of this width.
+    backbone=dict(arch='6', widen_factor=1 / 16, init_cfg=None),
     neck=dict(out_channels=96, feedforward_channels=192),
     bbox_head=dict(
         num_classes=10,

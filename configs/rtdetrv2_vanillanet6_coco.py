@@ -4,6 +4,5 @@ _base_ = [
 ]
 
 model = dict(backbone=dict(arch='6'), bbox_head=dict(num_points=[4, 4, 4], xavier_init=True))
-# There are ImageNet weights to start from, but no default place for them: docs/training.md.
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))))
+# Runs when the training is from scratch; stays off with pretrained weights.
 default_hooks = dict(deep_training=dict(type='DeepTrainingHook', end=1 / 3, by_epoch=False))

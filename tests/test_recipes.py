@@ -36,7 +36,7 @@ def test_rtdetr(name):
     assert wrapper.clip_grad == dict(max_norm=0.1, norm_type=2)
     assert wrapper.paramwise_cfg.norm_decay_mult == wrapper.paramwise_cfg.bias_decay_mult == 0
     slower = wrapper.paramwise_cfg.custom_keys.backbone.lr_mult
-    assert slower == dict(r101vd=0.01, vanillanet6=1.0).get(name, 0.1)
+    assert slower == dict(r101vd=0.01).get(name, 0.1)
     [warm_up] = cfg.param_scheduler
     assert warm_up == dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=2000)
     [ema] = [hook for hook in cfg.custom_hooks if hook.type == 'EMAHook']
@@ -122,7 +122,7 @@ def test_model(name, queries, layers, expansion, width, hidden):
         ('r50vd_m', 84, 81, 0.1),
         ('r50vd', 72, 71, 0.1),
         ('r101vd', 72, 71, 0.01),
-        ('vanillanet6', 72, 71, 1.0),
+        ('vanillanet6', 72, 71, 0.1),
     ],
 )
 def test_rtdetrv2(name, epochs, switch, slower):

@@ -17,6 +17,7 @@ import mmdet_vanilla  # noqa: F401
 from mmdet_vanilla.utils.apply_data import add_data_arguments, apply_data, load_data_arguments
 from mmdet_vanilla.utils.cli import run
 from mmdet_vanilla.utils.preflight import check_data_files, load_config, require_file
+from mmdet_vanilla.utils.pretrained import prepare_initial_weights
 from mmdet_vanilla.utils.rescale_schedule import rescale_schedule
 
 
@@ -26,6 +27,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--images', type=int, default=8, help='number of training images')
     parser.add_argument('--steps', type=int, default=600, help='training steps')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/overfit'))
+    parser.add_argument(
+        '--from-scratch', action='store_true', help='as of tools/train.py: with random weights'
+    )
     add_data_arguments(parser, ('train', 'val'))
     return parser.parse_args()
 
@@ -67,6 +71,7 @@ def main() -> None:
     cfg.default_hooks.checkpoint.interval = cfg.train_cfg.max_epochs
     cfg.work_dir = str(args.work_dir)
     check_data_files(cfg, ('train', 'val'))
+    prepare_initial_weights(cfg, from_scratch=args.from_scratch)
     runner = Runner.from_cfg(cfg)
     runner.train()
     # Of the validation after the last epoch, with the averaged weights.

@@ -24,6 +24,7 @@ from mmdet_vanilla.utils.preflight import (
     prepare_cpu_processes,
     require_file,
 )
+from mmdet_vanilla.utils.pretrained import skip_pretrained
 
 
 def parse_args() -> argparse.Namespace:
@@ -73,6 +74,7 @@ def main() -> None:
         cfg = trigger_visualization_hook(cfg, args)
 
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    skip_pretrained(runner.model)  # which FlexibleRunner would load before the checkpoint
     if args.out:
         from mmdet.evaluation import DumpDetResults
 

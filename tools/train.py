@@ -2,6 +2,9 @@
 
 Example:
     python tools/train.py configs/rtdetr_vanillanet6_coco.py --amp
+
+Backbones begin with the ImageNet weights of their authors, which are downloaded once; see
+docs/training.md, and --from-scratch.
 """
 
 import argparse
@@ -25,6 +28,7 @@ from mmdet_vanilla.utils.preflight import (
     prepare_cpu_processes,
     require_file,
 )
+from mmdet_vanilla.utils.pretrained import prepare_initial_weights, skip_pretrained
 from mmdet_vanilla.utils.vis_backends import BACKENDS, add_vis_backends
 
 
@@ -51,6 +55,12 @@ def parse_args() -> argparse.Namespace:
         choices=BACKENDS,
         help='log there too, besides the work dir',
     )
+    parser.add_argument(
+        '--from-scratch',
+        action='store_true',
+        help='begin with random weights instead of those that the config names: nothing is '
+        'downloaded, no layer is frozen, and the backbone has the full learning rate',
+    )
     add_data_arguments(parser)
     add_run_arguments(parser)
     return parser.parse_args()
@@ -63,6 +73,10 @@ def main() -> None:
     data = load_data_arguments(args, ('train', 'val', 'test'))
     if data:
         apply_data(cfg, data)
+    # Also in configs of others; before the options, by which it can be switched off.
+    cfg.setdefault('default_hooks', {}).setdefault(
+        'initial_weights', dict(type='InitialWeightsHook')
+    )
     merge_cfg_options(cfg, args.cfg_options, args.config)
     apply_run_arguments(cfg, args)
     add_vis_backends(cfg, args.log_to)
@@ -87,12 +101,18 @@ def main() -> None:
     if source and '://' not in source and not os.path.isdir(source):
         require_file(source, 'checkpoint')
     check_data_files(cfg, ('train', 'val'))
+    resumed = latest or (cfg.get('resume') and latest_checkpoint(cfg.work_dir))
+    changes = prepare_initial_weights(cfg, bool(resumed), args.from_scratch)
     prepare_cpu_processes(cfg)
 
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    if changes:
+        runner.logger.info(f'Random weights to begin with: {"; ".join(changes)}.')
     if latest:
         # Not in the config, whose copy in the work dir would then begin nothing but resume this.
         runner._resume, runner._load_from = True, latest
+    if runner._load_from:
+        skip_pretrained(runner.model)
     runner.train()
 
 

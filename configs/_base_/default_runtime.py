@@ -12,6 +12,7 @@ default_hooks = dict(
     class_rows=dict(type='ClassRowsHook'),
     check_checkpoint=dict(type='CheckCheckpointHook'),
     exact_resume=dict(type='ExactResumeHook'),
+    initial_weights=dict(type='InitialWeightsHook'),
     invalid_loss=dict(type='InvalidLossHook'),
     left_out_images=dict(type='LeftOutImagesHook'),
     host_memory=dict(type='HostMemoryHook'),

@@ -26,13 +26,13 @@ from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
 from mmdet_vanilla.utils.classes import apply_classes, classes_of
 from mmdet_vanilla.utils.convert import is_foreign, rename_to_ours
 from mmdet_vanilla.utils.preflight import load_config
+from mmdet_vanilla.utils.pretrained import remove_pretrained
 from mmdet_vanilla.utils.weights import load_weights
 
 from .cost import fused_form
 from .errors import ComparisonError
 from .items import Item
 from .preprocessing import Preprocessing, force_size, own_pipeline
-from .pretrained import remove_pretrained
 
 _METADATA = ('names', 'input_size', 'mean', 'std', 'channel_order')
 

@@ -11,13 +11,9 @@ from mmdet.registry import TRANSFORMS
 from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 
+from mmdet_vanilla.utils.config_types import kind_of
+
 from .errors import ComparisonError
-
-
-def kind_of(cfg: dict) -> str:
-    """Name of the class that a config builds, whether given as a name or as the class."""
-    kind = cfg.get('type', '')
-    return kind.rsplit('.', 1)[-1] if isinstance(kind, str) else kind.__name__
 
 
 def own_pipeline(cfg: Config) -> list[dict]:

@@ -12,10 +12,10 @@ from mmdet_vanilla.datasets.user_data import UserData
 from mmdet_vanilla.utils.apply_data import apply_data
 from mmdet_vanilla.utils.checkpoint import read_checkpoint, write_checkpoint
 from mmdet_vanilla.utils.preflight import load_config
+from mmdet_vanilla.utils.pretrained import start_from_scratch
 
 from .errors import ComparisonError
 from .items import Item
-from .pretrained import remove_pretrained
 
 _UNITS = dict(s=1.0, sec=1.0, min=60.0, h=3600.0)
 
@@ -96,12 +96,7 @@ def prepare(
             f'--train with {item.spec!r}: expected a config that trains by epochs '
             '(train_cfg.max_epochs).'
         )
-    changes = []
-    if not keep_init:
-        changes += remove_pretrained(cfg.model, unfreeze=True)
-        if cfg.get('load_from'):
-            changes.append('load_from removed')
-        cfg.load_from = None
+    changes = [] if keep_init else start_from_scratch(cfg)
     apply_data(cfg, data)
     cfg.work_dir = None
     folder.mkdir(parents=True, exist_ok=True)

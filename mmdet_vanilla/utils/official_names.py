@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .weights import WeightsError
+from .weights import WeightsError, select_backbone
 
 # (pattern of the authors' name, ours); the first that matches the start of a name applies.
 _RULES = [
@@ -70,6 +70,30 @@ def from_official(name: str) -> str | None:
                 return ours + name[match.end() :]
             return match.expand(ours) + name[match.end() :]
     return None
+
+
+def select_resnet_backbone(
+    checkpoint: Mapping, prefix: str | None = None
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The backbone's part of a ResNet-vd checkpoint.
+
+    Args:
+        checkpoint: Contents of one of the ImageNet files that RT-DETR's authors start from, of a
+            detector of theirs or ours, or a state dict by mmdet's names.
+        prefix: Prefix of the backbone's names; by default ``'backbone.'`` if any name has it.
+
+    Returns:
+        The backbone's tensors by our names, without prefix, and the names of the classifier's
+        tensors (``fc`` or ``head``), which were left out.
+    """
+    state, left_out = {}, []
+    for name, tensor in select_backbone(checkpoint, prefix).items():
+        if name.split('.')[0] in ('fc', 'head'):
+            left_out.append(name)
+        else:
+            ours = from_official(f'backbone.{name}')
+            state[name if ours is None else ours.removeprefix('backbone.')] = tensor
+    return state, left_out
 
 
 # (pattern of our name, the authors' name in RT-DETR and in RT-DETRv2).

@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
 
+from .config_types import kind_of
 from .errors import UserError
 
 # Reading COCO's own 450 MB annotation file twice would cost more than it saves.
@@ -183,7 +184,7 @@ def enable_amp(cfg: Config) -> None:
     Raises:
         PreflightError: If the strategy of the config sets its own precision.
     """
-    strategy = _type_name(cfg.get('strategy'))
+    strategy = kind_of(cfg.get('strategy'))
     if strategy.startswith('DeepSpeed'):
         raise PreflightError(
             f'--amp does not go with {strategy}, which has its own mixed precision: set '
@@ -204,7 +205,7 @@ def check_amp_device(cfg: Config) -> None:
     Raises:
         PreflightError: If it cannot; mmengine would say so after the model has been built.
     """
-    if _type_name(cfg.get('optim_wrapper')) == 'AmpOptimWrapper' and (
+    if kind_of(cfg.get('optim_wrapper')) == 'AmpOptimWrapper' and (
         get_device() not in _AMP_DEVICES
     ):
         raise PreflightError(
@@ -230,7 +231,7 @@ def prepare_cpu_processes(cfg: Config) -> None:
     launcher = cfg.get('launcher') or 'none'
     if get_device() != 'cpu' or launcher == 'none':
         return
-    strategy = _type_name(cfg.get('strategy'))
+    strategy = kind_of(cfg.get('strategy'))
     if launcher != 'pytorch' or strategy:
         raise PreflightError(
             f'{strategy or "launcher " + launcher} needs an accelerator, but this machine has cpu: '
@@ -254,11 +255,6 @@ def prepare_cpu_processes(cfg: Config) -> None:
             logger='current',
             level=logging.WARNING,
         )
-
-
-def _type_name(cfg: dict | None) -> str:
-    kind = (cfg or {}).get('type') or ''
-    return kind if isinstance(kind, str) else kind.__name__
 
 
 def _replace_sync_bn(cfg: object) -> int:

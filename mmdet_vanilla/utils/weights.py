@@ -83,6 +83,24 @@ def check_finite(state: Mapping[str, Tensor], source: str) -> None:
         )
 
 
+def select_backbone(checkpoint: Mapping, prefix: str | None = None) -> dict[str, Tensor]:
+    """The backbone's part of a checkpoint of a classifier or a detector.
+
+    Args:
+        checkpoint: Contents of the checkpoint, or a state dict.
+        prefix: Prefix of the backbone's names; by default ``'backbone.'`` if any name has it.
+
+    Returns:
+        Tensors by name, without prefix.
+    """
+    state = unwrap_state_dict(checkpoint)
+    if prefix is None:
+        prefix = 'backbone.' if any(name.startswith('backbone.') for name in state) else ''
+    elif prefix and not prefix.endswith('.'):
+        prefix += '.'
+    return {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+
+
 def select_vanillanet_backbone(
     checkpoint: Mapping, prefix: str | None = None
 ) -> tuple[dict[str, Tensor], list[str]]:
@@ -91,18 +109,13 @@ def select_vanillanet_backbone(
     Args:
         checkpoint: Contents of one of the authors' classification checkpoints, of a detector of
             ours, or a state dict of the backbone.
-        prefix: Prefix of the backbone's names; by default ``'backbone.'`` if any name has it.
+        prefix: See :func:`select_backbone`.
 
     Returns:
         The backbone's tensors, without prefix, and the names of the classifier's tensors
         (``cls*``), which were left out.
     """
-    state = unwrap_state_dict(checkpoint)
-    if prefix is None:
-        prefix = 'backbone.' if any(name.startswith('backbone.') for name in state) else ''
-    elif prefix and not prefix.endswith('.'):
-        prefix += '.'
-    state = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+    state = select_backbone(checkpoint, prefix)
     dropped = [name for name in state if name.split('.')[0] in ('cls', 'cls1', 'cls2')]
     return {k: v for k, v in state.items() if k not in dropped}, dropped
 

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmdet_vanilla.comparison.cost import count_macs, count_parameters, fused_form
-from mmdet_vanilla.comparison.pretrained import remove_pretrained
+from mmdet_vanilla.utils.pretrained import remove_pretrained
 
 
 @pytest.mark.parametrize('deploy, giga', [(True, 48.9), (False, 82.4)])

@@ -49,6 +49,8 @@ SMALL = [
     'train_dataloader.batch_size=2',
     'default_hooks.logger.interval=1',
     'default_hooks.batch_augments.schedule.multi_scale.augment.sizes=[96,128]',
+    # The authors publish no weights of this width.
+    'model.backbone.init_cfg=None',
 ]
 
 
@@ -355,7 +357,7 @@ def _pretrained(part):
             *('train.py', COCO_CONFIG, '--resume', 'evil.pth', '--cfg-options', *SMALL),
             *('runner_type=FlexibleRunner', 'custom_hooks=[]'),
         ),
-        ('train.py', COCO_CONFIG, '--cfg-options', *SMALL, *_pretrained('backbone')),
+        ('train.py', COCO_CONFIG, '--cfg-options', *SMALL[:-1], *_pretrained('backbone')),
         ('train.py', COCO_CONFIG, '--cfg-options', *SMALL, *_pretrained('neck')),
         (
             *(

@@ -11,5 +11,7 @@ model = dict(
         frozen_stages=0,
         norm_cfg=dict(type='BN', requires_grad=False),
         norm_eval=True,
+        # ImageNet weights, whose address follows from depth.
+        init_cfg=dict(type='Pretrained', checkpoint='authors'),
     ),
 )

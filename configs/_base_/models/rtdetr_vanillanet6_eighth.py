@@ -2,7 +2,8 @@
 _base_ = './rtdetr_vanillanet.py'
 
 model = dict(
-    backbone=dict(arch='6', widen_factor=1 / 8),
+    # The authors publish no weights of this width.
+    backbone=dict(arch='6', widen_factor=1 / 8, init_cfg=None),
     neck=dict(out_channels=128, feedforward_channels=256),
     bbox_head=dict(
         embed_dims=128,

@@ -8,6 +8,7 @@ from .convert_checkpoint_hook import ConvertCheckpointHook
 from .deep_training_hook import DeepTrainingHook
 from .exact_resume_hook import ExactResumeHook
 from .host_memory_hook import HostMemoryHook
+from .initial_weights_hook import FrozenLayersError, InitialWeightsHook
 from .invalid_loss_hook import InvalidLossHook
 from .left_out_images_hook import LeftOutImagesHook
 from .results_hook import ResultsHook
@@ -23,7 +24,9 @@ __all__ = [
     'ConvertCheckpointHook',
     'DeepTrainingHook',
     'ExactResumeHook',
+    'FrozenLayersError',
     'HostMemoryHook',
+    'InitialWeightsHook',
     'InvalidLossHook',
     'LeftOutImagesHook',
     'ResultsHook',

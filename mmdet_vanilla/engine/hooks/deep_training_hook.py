@@ -14,6 +14,7 @@ from torch import nn
 
 from mmdet_vanilla.models import VanillaNet
 from mmdet_vanilla.utils.errors import UserError
+from mmdet_vanilla.utils.pretrained import pretrained_entry
 
 from ..optimizers.replace_parameters import replace_parameters
 from .detector_of import detector_of
@@ -208,8 +209,7 @@ class DeepTrainingHook(Hook):
 
     def _is_pretrained(self, runner: Runner) -> bool:
         init_cfgs = [getattr(m, 'init_cfg', None) for m in detector_of(runner).modules()]
-        flat = [c for cfg in init_cfgs for c in (cfg if isinstance(cfg, list) else [cfg])]
-        named = any(isinstance(c, dict) and c.get('type') == 'Pretrained' for c in flat)
+        named = any(pretrained_entry(init_cfg) is not None for init_cfg in init_cfgs)
         return named or (runner._load_from is not None and not runner._resume)
 
     def _update(self, runner: Runner, progress: int) -> None:

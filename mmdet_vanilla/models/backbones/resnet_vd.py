@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mmcv.cnn import build_norm_layer
 from mmcv.cnn.utils import fuse_conv_bn
 from mmdet.models.backbones.resnet import BasicBlock, Bottleneck, ResNetV1d
@@ -9,7 +11,10 @@ from mmdet.models.layers import ResLayer
 from mmdet.registry import MODELS
 from torch import Tensor, nn
 
+from mmdet_vanilla.utils.official_names import select_resnet_backbone
+
 from ..layers.deferred import Deferred
+from .authors import FromAuthors
 
 
 def _defer(norm: nn.Module, relu: nn.Module, x: Tensor) -> Deferred:
@@ -48,7 +53,7 @@ _BLOCKS = {BasicBlock: BasicBlockVd, Bottleneck: BottleneckVd}
 
 
 @MODELS.register_module()
-class ResNetVd(ResNetV1d):
+class ResNetVd(FromAuthors, ResNetV1d):
     """mmdet's ``ResNetV1d`` with RT-DETR's shortcuts.
 
     RT-DETR's ResNet-18 and -34 also project the shortcut of the very first block, where mmdet's
@@ -56,15 +61,28 @@ class ResNetVd(ResNetV1d):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        **kwargs: Other Arguments of ``ResNetV1d``.
+        **kwargs: Other Arguments of ``ResNetV1d``. ``init_cfg=dict(type='Pretrained',
+            checkpoint=...)`` also takes the files of RT-DETR's authors (path or URL), and
+            ``'authors'`` for the one that they publish for this depth.
 
     Attributes:
         out_channels (tuple[int, ...]): Channels of every output.
         out_strides (tuple[int, ...]): Input pixels per output position of every output.
         deploy (bool): Whether the normalisation layers have been folded.
+        authors_url (str | None): Address of the authors' ImageNet weights, if they have any for
+            this depth.
+        title (str): Name of the variant, for messages.
     """
 
     deploy = False
+    # ImageNet weights that RT-DETR's authors start from, by depth. They publish no hashes.
+    authors_files = {
+        18: 'ResNet18_vd_pretrained_from_paddle.pth',
+        34: 'ResNet34_vd_pretrained_from_paddle.pth',
+        50: 'ResNet50_vd_ssld_v2_pretrained_from_paddle.pth',
+        101: 'ResNet101_vd_ssld_pretrained_from_paddle.pth',
+    }
+    authors_folder = 'https://github.com/lyuwenyu/storage/releases/download/v0.1/'
 
     def __init__(self, depth: int, **kwargs) -> None:
         super().__init__(depth=depth, **kwargs)
@@ -74,6 +92,31 @@ class ResNetVd(ResNetV1d):
         for stride in self.strides:
             strides.append(strides[-1] * stride)
         self.out_strides = tuple(strides[i + 1] for i in self.out_indices)
+        self.title = f'ResNet-{depth}-vd'
+        file = self.authors_files.get(depth)
+        if self.base_channels != 64:
+            self.title += f', base_channels={self.base_channels}'
+            file = None
+        self.authors_url = file and self.authors_folder + file
+
+    def _select_weights(
+        self, checkpoint: Mapping, prefix: str | None
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        from mmdet_vanilla.utils.convert import is_foreign, rename_to_ours
+
+        if is_foreign(checkpoint):  # a whole detector
+            checkpoint = rename_to_ours(checkpoint)[1]
+        return select_resnet_backbone(checkpoint, prefix)
+
+    def _recognise(self, state: Mapping[str, Tensor]) -> str | None:
+        names = [name.split('.') for name in state if name.startswith('layer')]
+        stages = {name[0] for name in names}
+        blocks = tuple(len({n[1] for n in names if n[0] == stage}) for stage in sorted(stages))
+        kind = Bottleneck if 'layer1.0.conv3.weight' in state else BasicBlock
+        for depth, variant in self.arch_settings.items():
+            if variant == (kind, blocks):
+                return f'ResNet-{depth}'
+        return None
 
     def make_res_layer(self, **kwargs) -> ResLayer:
         """Builds a stage whose first block projects its shortcut."""

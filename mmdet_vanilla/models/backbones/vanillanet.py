@@ -19,12 +19,12 @@ from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
-from mmdet_vanilla.utils.weights import select_vanillanet_backbone
+from mmdet_vanilla.utils.weights import WeightsError, select_vanillanet_backbone
 
 from ..layers.conv_pair import ConvPair, check_fusible
 from ..layers.deferred import Deferred
 from ..layers.reparam import Reparameterizable, StateDict, fold_bn
+from .authors import FromAuthors
 
 
 def _check_act_learn(value: float) -> float:
@@ -190,7 +190,7 @@ def _arch(depth_2048: int, base: int = 512) -> dict:
 
 
 @MODELS.register_module()
-class VanillaNet(BaseModule, ConvPair):
+class VanillaNet(FromAuthors, BaseModule, ConvPair):
     """VanillaNet backbone.
 
     A stem (4x4 convolution of stride 4) and a plain chain of blocks without shortcuts, each a pair
@@ -221,12 +221,15 @@ class VanillaNet(BaseModule, ConvPair):
         deploy: Whether to build the fused form. It loads fused weights, and weights of the training
             form by fusing them.
         init_cfg: mmengine's initialisation config. ``dict(type='Pretrained', checkpoint=...)``
-            accepts the authors' classification checkpoints (path or URL) and leaves their
-            classifier out.
+            accepts the authors' classification checkpoints (path, URL, or ``'authors'`` for the one
+            that they publish for this ``arch`` and ``act_num``) and leaves their classifier out.
 
     Attributes:
         out_channels (tuple[int, ...]): Channels of every output.
         out_strides (tuple[int, ...]): Input pixels per output position of every output.
+        authors_url (str | None): Address of the authors' ImageNet weights, if they have any for
+            this ``arch`` and ``act_num``.
+        title (str): Name of the variant, for messages.
 
     Raises:
         ValueError: For an unknown ``arch``, widths and strides that do not fit each other, indices
@@ -252,6 +255,12 @@ class VanillaNet(BaseModule, ConvPair):
         '13_x1_5': _arch(7, base=768),
         '13_x1_5_ada_pool': dict(_arch(7, base=768), ada_pool=True),
     }
+    # The authors' ImageNet weights, by arch and act_num. They publish no hashes.
+    authors_files = {
+        **{(arch, 3): f'vanillanet_{arch}.pth' for arch in arch_zoo},
+        ('13', 4): 'vanillanet_13_act_num_4_kd_pretrain.pth',
+    }
+    authors_folder = 'https://github.com/huawei-noah/VanillaNet/releases/download/ckpt/'
 
     training_layers = ('stem1', 'stem2', 'merged')
     first, second = ('stem1.0', 'stem1.1'), ('stem2.0', 'stem2.1')
@@ -338,7 +347,7 @@ class VanillaNet(BaseModule, ConvPair):
             raise ValueError('out_indices=() without out_stem: the backbone would return nothing.')
         # Blocks behind the last output keep their names for checkpoints, but never run.
         self.num_used = max(self.out_indices, default=-1) + 1
-        self.stages[self.num_used :].requires_grad_(False)
+        self.unused.requires_grad_(False)
         self.total_stride = [self.stem_stride, *cumulative][self.num_used]
         self.out_channels = tuple(dims[i + 1] for i in self.out_indices)
         self.out_strides = tuple(cumulative[i] for i in self.out_indices)
@@ -346,6 +355,27 @@ class VanillaNet(BaseModule, ConvPair):
             self.out_channels = (dims[0], *self.out_channels)
             self.out_strides = (self.stem_stride, *self.out_strides)
         self._freeze_stages()
+        self.title, self.authors_url = self._name(arch, widen_factor)
+
+    @property
+    def unused(self) -> nn.ModuleList:
+        """Blocks that never run: those behind the last output."""
+        return self.stages[self.num_used :]
+
+    def _name(self, arch: str | int | Mapping, widen_factor: float) -> tuple[str, str | None]:
+        """Name of the variant, and address of the authors' weights."""
+        name = None if isinstance(arch, Mapping) else str(arch).removeprefix('vanillanet_')
+        title = f'VanillaNet-{name}' if name else 'a VanillaNet of dims of its own'
+        file = self.authors_files.get((name, self.act_num))
+        for key, value, published in (
+            ('widen_factor', widen_factor, 1),
+            ('act_num', self.act_num, 3),
+            ('in_channels', self.in_channels, 3),
+        ):
+            if value != published:
+                title += f', {key}={value:g}'
+                file = file if key == 'act_num' else None
+        return title, file and self.authors_folder + file
 
     @classmethod
     def _parse_arch(
@@ -525,28 +555,19 @@ class VanillaNet(BaseModule, ConvPair):
                         module.eval()
         return self
 
-    def init_weights(self) -> None:
-        """Initialises as the authors do, or from their classification checkpoint."""
-        init_cfg = self.init_cfg
-        if isinstance(init_cfg, Sequence) and len(init_cfg) == 1:
-            init_cfg = init_cfg[0]
-        if not (isinstance(init_cfg, Mapping) and init_cfg['type'] == 'Pretrained'):
-            super().init_weights()
-            return
-        source = init_cfg['checkpoint']
-        state, dropped = select_vanillanet_backbone(
-            fetch_checkpoint(source), init_cfg.get('prefix')
-        )
+    def _select_weights(
+        self, checkpoint: Mapping, prefix: str | None
+    ) -> tuple[dict[str, Tensor], list[str]]:
+        return select_vanillanet_backbone(checkpoint, prefix)
+
+    def _recognise(self, state: Mapping[str, Tensor]) -> str | None:
+        from mmdet_vanilla.utils.convert import convert
+
         try:
-            self.load_state_dict(state)
-        except RuntimeError as error:
-            raise ValueError(
-                f'{source} does not hold the weights of this VanillaNet (dims and act_num must be '
-                f'those of the checkpoint): {error}'
-            ) from None
-        left = f'; left out its classifier: {", ".join(dropped)}' if dropped else ''
-        print_log(f'VanillaNet: loaded {len(state)} tensors from {source}{left}', logger='current')
-        self._is_init = True
+            arch = convert(state).arch
+        except WeightsError:
+            return None
+        return None if arch is None else f'VanillaNet-{arch}'
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Computes the feature maps.

@@ -265,7 +265,10 @@ def test_pretrained_checkpoint_of_another_model(tmp_path):
         widen_factor=1 / 64,
         init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'other.pth')),
     )
-    with pytest.raises(ValueError, match='does not hold the weights of this VanillaNet'):
+    with pytest.raises(
+        ValueError,
+        match='holds the weights of another network, and the backbone',
+    ):
         model.init_weights()
 
 
