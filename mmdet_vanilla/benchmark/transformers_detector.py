@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from mmdet.models.detectors.base import BaseDetector
 from mmdet.registry import MODELS
@@ -12,12 +15,48 @@ from torch import Tensor
 from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
 
 
+def without_denoising(loss_function: Callable) -> Callable:
+    """Keeps denoising queries out of the loss of the last decoder layer.
+
+    ``transformers`` 4.57.6 (requirements/peers.txt) takes them out of the outputs of every layer
+    but the last, where they stay among those that are matched. Born beside the ground truth they
+    win it, and the queries that predict are taught that there is nothing. Later releases split the
+    last layer too.
+
+    Args:
+        loss_function: ``RTDetrForObjectDetectionLoss``.
+
+    Returns:
+        The same function, which matches and scores only the predicting queries of the last layer.
+        Without denoising it computes the same.
+    """
+
+    def loss(
+        logits: Tensor,
+        labels: list[dict],
+        device: torch.device,
+        pred_boxes: Tensor,
+        *args: Any,
+        denoising_meta_values: dict | None = None,
+        **kwargs: Any,
+    ) -> tuple:
+        if denoising_meta_values is not None:
+            sizes = denoising_meta_values['dn_num_split']
+            _, logits = logits.split(sizes, dim=1)
+            _, pred_boxes = pred_boxes.split(sizes, dim=1)
+        kwargs['denoising_meta_values'] = denoising_meta_values
+        return loss_function(logits, labels, device, pred_boxes, *args, **kwargs)
+
+    return loss
+
+
 @MODELS.register_module()
 class TransformersRTDETR(BaseDetector):
     """Trains and evaluates ``RTDetrForObjectDetection`` in mmdet's loops, from scratch.
 
-    Model, matching and losses are those of ``transformers``; images, augmentation, optimizer and
-    evaluation are mmdet's, so that nothing but the model differs from the others.
+    Model, matching and losses are those of ``transformers``, with a mistake in the loss of the last
+    layer put right (:func:`without_denoising`); images, augmentation, optimizer and evaluation are
+    mmdet's, so that nothing but the model differs from the others.
 
     Args:
         backbone: Arguments of ``RTDetrResNetConfig``.
@@ -41,6 +80,7 @@ class TransformersRTDETR(BaseDetector):
         )
         self.max_per_img = max_per_img
         self.model = RTDetrForObjectDetection(config)
+        self.model.loss_function = without_denoising(self.model.loss_function)
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """The loss that ``transformers`` trains with, summed over its parts."""
