@@ -349,6 +349,11 @@ def test_a_model_that_a_checkpoint_fills_needs_no_file():
     assert cfg.model.to_dict() == before
 
 
+def test_one_process_of_a_machine_downloads(monkeypatch):
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    assert prepare_initial_weights(load('rtdetr_r50vd_coco.py')) == []
+
+
 def test_from_scratch_and_load_from_contradict_each_other():
     cfg = load('rtdetr_r50vd_coco.py', load_from='detector.pth')
     with pytest.raises(InitialWeightsError, match='from-scratch and load_from=detector.pth'):
