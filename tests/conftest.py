@@ -10,8 +10,10 @@ from mmengine.registry import init_default_scope
 import mmdet_vanilla  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
-GOLDEN = ROOT.parent / 'shared' / 'golden'
+GOLDEN = ROOT / 'tests' / 'golden'
 sys.path.insert(0, str(ROOT / 'tests'))
+
+from golden import fill  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -26,37 +28,33 @@ def seed():
 
 
 class Golden:
-    """Outputs of the authors' code, and the weights that they were computed with."""
+    """Outputs of the authors' code, and the weights that they were computed with.
 
-    def __init__(self):
-        sys.path.insert(0, str(GOLDEN))
-        import fill
+    See tests/golden/README.md.
+    """
 
-        self.fill = fill
+    @staticmethod
+    def expected(name):
+        with np.load(GOLDEN / 'expected' / f'{name}.npz') as arrays:
+            return dict(arrays)
 
-    def expected(self, name):
-        path = GOLDEN / 'expected' / f'{name}.npz'
-        if not path.exists():
-            pytest.skip(f'no golden outputs of {name}')
-        return np.load(path)
-
-    def keys(self, name):
+    @staticmethod
+    def keys(name):
         return json.loads((GOLDEN / 'keys' / f'{name}.json').read_text())
 
     def state_dict(self, name, salt=0):
         """The authors' names with stand-in values, without what an implementation computes."""
         return {
-            key: torch.from_numpy(np.asarray(self.fill.values(key, shape, salt)))
+            key: torch.from_numpy(np.asarray(fill.values(key, shape, salt)))
             for key, shape in self.keys(name).items()
-            if not any(part in key for part in self.fill.SKIP)
+            if not any(part in key for part in fill.SKIP)
         }
 
-    def image(self, shape, seed=0):
-        return torch.from_numpy(self.fill.image(shape, seed))
+    @staticmethod
+    def image(shape, seed=0):
+        return torch.from_numpy(fill.image(shape, seed))
 
 
 @pytest.fixture(scope='session')
 def golden():
-    if not GOLDEN.is_dir():
-        pytest.skip('the golden outputs are not beside this repository')
     return Golden()
