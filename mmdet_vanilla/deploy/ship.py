@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -168,11 +168,7 @@ def ship(
         custom = graph.custom_operators if graph else []
         milliseconds = _time(fused, detect, inputs[0], runtime, rounds)
         ap = _evaluate(cfg, model, detect) if evaluate else None
-        passed = verification.passed and (not custom or precision != 'fp32')
-        if ap:
-            # COCO's AP has three decimals.
-            difference = round(abs(ap['exported'] - ap['pytorch']), 6)
-            passed = passed and difference <= verification.tolerance.ap
+        passed = is_passed(verification, custom, precision, ap)
         size = sum(file.stat().st_size for file in path.parent.glob(f'{path.stem}.*'))
         if runtime == 'openvino':
             size -= path.with_suffix('.onnx').stat().st_size
@@ -196,6 +192,29 @@ def ship(
         )
         (path.parent / 'verify.json').write_text(json.dumps(report.as_dict(), indent=2) + '\n')
     return report
+
+
+def is_passed(
+    verification: Verification,
+    custom_operators: Sequence[str],
+    precision: str,
+    ap: Mapping[str, float] | None = None,
+) -> bool:
+    """Whether an artefact may be used: all of its checks at once.
+
+    Args:
+        verification: Comparison with the PyTorch model.
+        custom_operators: Operators outside of ONNX's own domain. A float32 file has to do without;
+            ONNX Runtime's own tools put some into files of lower precision.
+        precision: Of the artefact.
+        ap: ``'pytorch'`` and ``'exported'``, 0..100, if there were data.
+    """
+    passed = verification.passed and (not custom_operators or precision != 'fp32')
+    if ap:
+        # COCO's AP has three decimals.
+        difference = round(abs(ap['exported'] - ap['pytorch']), 6)
+        passed = passed and difference <= verification.tolerance.ap
+    return passed
 
 
 def _verified(

@@ -7,10 +7,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mmdet_vanilla.comparison.accuracy import STATS, Evaluation
+from mmdet_vanilla.comparison.accuracy import STATS, Evaluation, to_coco
 from mmdet_vanilla.comparison.bootstrap import compare_ap, resample_weights, resampled_ap
 from mmdet_vanilla.comparison.dataset import Split
 
@@ -81,6 +83,60 @@ def test_metrics_equal_pycocotools(seed, tmp_path):
     known = [v for v in evaluation.per_class.values() if v is not None]
     assert np.mean(known) == pytest.approx(expected.stats[0], abs=1e-12)
     assert np.mean(evaluation.precision_recall()) == pytest.approx(expected.stats[1], abs=1e-12)
+
+
+def test_results_have_sides_instead_of_corners_and_ids_of_categories():
+    found = InstanceData(
+        bboxes=torch.tensor([[10.0, 20, 40, 60], [1, 2, 3, 5], [0, 0, 1, 1]]),
+        scores=torch.tensor([0.5, 0.25, 0.75]),
+        labels=torch.tensor([0, 2, 1]),
+    )
+    assert to_coco(found, 9, {0: 31, 2: 7}) == [
+        dict(image_id=9, category_id=31, bbox=[10, 20, 30, 40], score=0.5),
+        dict(image_id=9, category_id=7, bbox=[1, 2, 2, 3], score=0.25),
+    ]
+
+
+def test_perfect_detections_have_a_perfect_ap():
+    """Of objects of all classes, by the way from a detector to COCO's statistics."""
+    split = random_split(np.random.default_rng(2))
+    label_of = {category['id']: i for i, category in enumerate(split.content['categories'])}
+    results = []
+    for image in split.content['images']:
+        own = [a for a in split.content['annotations'] if a['image_id'] == image['id']]
+        own = [a for a in own if not a['iscrowd']]
+        boxes = torch.tensor([a['bbox'] for a in own], dtype=torch.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        found = InstanceData(
+            bboxes=boxes,
+            scores=torch.full((len(own),), 0.5),
+            labels=torch.tensor([label_of[a['category_id']] for a in own], dtype=torch.long),
+        )
+        results += to_coco(found, image['id'], {i: key for key, i in label_of.items()})
+    assert Evaluation(split, results).stats['AP'] == pytest.approx(1.0)
+
+
+def test_resamples_are_drawn_with_replacement():
+    weights = resample_weights(50, 400)
+    assert weights.shape == (400, 50) and (weights.sum(1) == 50).all()
+    # Of n images a share of (1 - 1 / n) ** n is left out.
+    assert (weights == 0).mean() == pytest.approx(0.98**50, abs=0.01)
+    assert np.abs(weights.mean(0) - 1).max() < 0.2 and (weights.max(1) >= 2).all()
+    assert len(np.unique(weights, axis=0)) == 400
+
+
+def test_an_interval_leaves_out_a_fortieth_at_either_end():
+    others = np.zeros(1001)
+    spread = np.random.default_rng(0).permutation(1001) / 1000 - 0.02
+    found = compare_ap(0.4, 0.1, spread, others)
+    assert found.difference == pytest.approx(0.3)
+    assert (found.low, found.high) == (pytest.approx(0.005), pytest.approx(0.955))
+    assert found.distinguishable
+    assert not compare_ap(0.4, 0.1, spread - 0.01, others).distinguishable
+    assert not compare_ap(0.1, 0.4, others, spread - 0.01).distinguishable
+    below = compare_ap(0.1, 0.4, others, spread)
+    assert below.distinguishable and below.high == pytest.approx(-0.005)
+    assert not compare_ap(0.4, 0.1, np.full(3, np.nan), np.zeros(3)).distinguishable
 
 
 def test_nothing_found():

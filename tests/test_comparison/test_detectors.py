@@ -94,6 +94,7 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path, image, monkeypatch):
 def test_summary():
     summary = summarize([Timing(0.001, i / 10, None, 0.001 + i / 10) for i in range(1, 12)])
     assert (summary.median, summary.p10) == pytest.approx((601.0, 201.0))
+    assert summary.p95 == pytest.approx(1051.0) and summary.network == pytest.approx(600.0)
     assert summary.post is None and summary.pre == pytest.approx(1.0)
 
 

@@ -6,7 +6,14 @@ from mmdet.registry import MODELS
 
 from mmdet_vanilla.deploy import DeployError
 from mmdet_vanilla.deploy.runtimes import LOADERS, require_runtime
-from mmdet_vanilla.deploy.verify import TOLERANCES, reference_detections, verify
+from mmdet_vanilla.deploy.ship import is_passed
+from mmdet_vanilla.deploy.verify import (
+    DISCRETE,
+    TOLERANCES,
+    reference_detections,
+    tolerance_of,
+    verify,
+)
 
 IMAGES = torch.linspace(-2, 2, 2 * 3 * 64 * 96).reshape(2, 3, 64, 96).sin()
 
@@ -77,6 +84,48 @@ def test_counts_every_outlier_once(model):
     assert verify(model, detector(model, change), [IMAGES], few).passed
     few = TOLERANCES['fp32']._replace(outliers=1 / 80)
     assert not verify(model, detector(model, change), [IMAGES], few).passed
+
+
+@pytest.mark.parametrize('precision', TOLERANCES)
+@pytest.mark.parametrize('factor, passed', [(0.9, True), (1.1, False)])
+def test_each_precision_has_a_limit_of_its_own(model, precision, factor, passed):
+    tolerance = TOLERANCES[precision]
+
+    def change(dets, labels):
+        dets[..., 4] += factor * tolerance.score
+        return dets, labels
+
+    result = verify(model, detector(model, change), [IMAGES], tolerance)
+    assert result.passed == passed and result.num_detections > 0
+    assert result.num_outliers == (0 if passed else result.num_detections)
+
+
+def test_tolerances_are_as_tight_as_stated(model):
+    assert [t.ap for t in TOLERANCES.values()] == [0.05, 0.3, 0.3, 1.5] and DISCRETE.ap == 0.05
+    assert [t.score for t in TOLERANCES.values()] == [1e-4, 0.05, 0.1, 0.3]
+    assert [t.box for t in TOLERANCES.values()] == [0.1, 3.0, 10.0, 20.0]
+    assert [t.outliers for t in TOLERANCES.values()] == [0.0, 0.02, 0.05, 0.1]
+    assert [t.least_score for t in TOLERANCES.values()] == [0.0, 0.3, 0.3, 0.4]
+    assert tolerance_of(model, 'fp32') == TOLERANCES['fp32']
+    head = dict(TINY_RTDETR['bbox_head'], sampling_method='discrete')
+    discrete = MODELS.build({**TINY_RTDETR, 'bbox_head': head})
+    assert tolerance_of(discrete, 'fp32') == DISCRETE
+    assert tolerance_of(discrete, 'int8') == TOLERANCES['int8']
+
+
+def test_the_verdict_takes_every_check_into_account(model):
+    same = verify(model, detector(model), [IMAGES], TOLERANCES['fp32'])
+    other = verify(model, detector(model, lost), [IMAGES], TOLERANCES['fp32'])
+    custom = ['mmdeploy::grid_sampler']
+    assert is_passed(same, [], 'fp32') and not is_passed(other, [], 'fp32')
+    assert not is_passed(same, custom, 'fp32') and is_passed(same, custom, 'int8')
+    for precision, least in (('fp32', 0.05), ('fp16', 0.3), ('int8', 1.5)):
+        result = same._replace(tolerance=TOLERANCES[precision])
+        for by in (least, -least):
+            ap = dict(pytorch=40.0, exported=40.0 + by)
+            assert is_passed(result, [], precision, ap)
+            ap['exported'] += by / 10
+            assert not is_passed(result, [], precision, ap)
 
 
 def test_no_detection_proves_nothing(model):

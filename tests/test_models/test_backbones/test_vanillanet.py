@@ -216,6 +216,13 @@ def test_frozen_stages_and_norm_eval():
     assert all(m.training for m in tiny().train().modules())
 
 
+def test_the_stem_can_be_frozen_alone():
+    model = tiny(frozen_stages=0).train()
+    frozen = {name.split('.')[0] for name, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {'stem1', 'stem2'}
+    assert not model.stem1.training and not model.stem2.training and model.stages.training
+
+
 def test_checkpointing_gives_the_same_gradients():
     grads = []
     for with_cp in (False, True):

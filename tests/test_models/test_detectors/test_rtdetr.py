@@ -252,6 +252,57 @@ def test_any_size_of_the_input(shape):
     assert sum(losses.values()).isfinite()
 
 
+@MODELS.register_module()
+class Cells(torch.nn.Module):
+    """As a backbone the mean colour of every 8 x 8 pixels, as a neck nothing."""
+
+    def __init__(self, in_channels=(3,)):
+        super().__init__()
+        self.out_channels = self.in_channels = in_channels
+
+    def forward(self, x):
+        return (torch.nn.functional.avg_pool2d(x, 8),) if torch.is_tensor(x) else x
+
+
+def test_boxes_are_where_the_object_is_in_images_of_odd_sizes_in_one_batch():
+    """With the initial weights a box is the anchor of the bright cell, known by hand."""
+    head = dict(type='RTDETRHead', num_classes=1, embed_dims=16, num_heads=2, num_queries=1)
+    torch.manual_seed(3)
+    neck = dict(type='Cells', in_channels=(3,))
+    cfg = dict(type='RTDETR', backbone=dict(type='Cells'), neck=neck, bbox_head=head)
+    cfg['bbox_head']['in_channels'] = [3]
+    cfg['data_preprocessor'] = dict(
+        type='DetDataPreprocessor', mean=[0] * 3, std=[255] * 3, pad_size_divisor=32
+    )
+    model = MODELS.build(cfg).eval()
+    with torch.no_grad():
+        bright = model.bbox_head.input_proj[0](torch.ones(1, 3, 1, 1)).flatten()
+        model.bbox_head.enc_score_head.weight.copy_(model.bbox_head.enc_output(bright))
+    # Height and width of the file, its scale factors (width, height), the bright cell.
+    cases = [
+        ((75, 103), (2.0, 2.0), (5, 10)),
+        ((51, 60), (2.0, 1.0), (2, 7)),
+        ((33, 151), (1.0, 3.0), (11, 17)),
+    ]
+    images, samples, expected = [], [], []
+    for (height, width), (x, y), (row, column) in cases:
+        image = torch.zeros(3, int(height * y), int(width * x), dtype=torch.uint8)
+        image[:, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 255
+        assert image.any()
+        images.append(image)
+        samples.append(data_sample(img_shape=tuple(image.shape[1:]), scale_factor=(x, y)))
+        assert samples[-1].ori_shape == (height, width)
+        # The batch is padded to 160 x 224, of which an anchor has a twentieth.
+        cx, cy, w, h = 8 * column + 4, 8 * row + 4, 224 / 20, 160 / 20
+        corners = [(cx - w / 2) / x, (cy - h / 2) / y, (cx + w / 2) / x, (cy + h / 2) / y]
+        expected.append(corners)
+    results = model.test_step(dict(inputs=images, data_samples=samples))
+    for result, corners in zip(results, expected):
+        torch.testing.assert_close(
+            result.pred_instances.bboxes, torch.tensor([corners]), atol=1e-3, rtol=0
+        )
+
+
 def test_batch_of_two_sizes():
     """Padding changes what a network sees, but not where its boxes end up."""
     model = tiny(bbox_head=dict(num_classes=1))

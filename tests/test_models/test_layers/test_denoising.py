@@ -68,6 +68,28 @@ def test_noise_is_within_the_published_ranges(scale, seed):
     assert (shift[:, 1][inside[:, 1]] >= 1 - tolerance).all()
 
 
+def test_edges_move_either_way_by_evenly_spread_shares():
+    """0..1 of half a side for positive copies, 1..2 for negative ones; in and out alike."""
+    labels = [torch.tensor([2])]
+    boxes = [torch.tensor([[0.5, 0.5, 0.2, 0.1]])]
+    dn = make_denoising_queries(labels, boxes, 5, 7, num_denoising=4000, box_noise_scale=0.5)
+    noised = box_cxcywh_to_xyxy(dn.boxes[0].reshape(4000, 2, 4))
+    half_size = torch.tensor([0.1, 0.05, 0.1, 0.05]) * 0.5
+    shift = (noised - box_cxcywh_to_xyxy(boxes[0])[0]) / half_size
+    for copy, low in enumerate((0.0, 1.0)):
+        shares = shift[:, copy].abs().sort(dim=0).values
+        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+            row = min(int(share * 4000), 3999)
+            torch.testing.assert_close(
+                shares[row], torch.full((4,), low + share), atol=0.04, rtol=0
+            )
+        up = (shift[:, copy] > 0).float()
+        torch.testing.assert_close(up.mean(0), torch.full((4,), 0.5), atol=0.04, rtol=0)
+        # Every edge has a sign of its own.
+        for other in (1, 2, 3):
+            assert abs((up[:, 0] == up[:, other]).float().mean() - 0.5) < 0.04
+
+
 def test_label_noise():
     labels, boxes = objects([50], num_classes=1000)
     dn = make_denoising_queries(labels, boxes, 1000, 7, num_denoising=5000, label_noise_ratio=0.5)
