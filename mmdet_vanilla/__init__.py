@@ -5,6 +5,7 @@ names that begin with ``mmdet_vanilla::``.
 """
 
 import sys
+from pathlib import Path
 
 from .version import __version__
 
@@ -33,6 +34,17 @@ def register() -> None:
         from . import datasets, engine, evaluation, models, registry  # noqa: F401
 
 
-# The package's own commands look at their arguments first: importing mmdet takes seconds.
-if not getattr(sys.modules['__main__'], 'REGISTERS_WHEN_ARGUMENTS_ARE_KNOWN', False):
+def _is_a_tool_of_ours() -> bool:
+    """Whether this process was started as one of the package's tools, and is not a worker of it."""
+    main = sys.modules['__main__']
+    file = getattr(main, '__file__', None)
+    if not file or main.__name__ != '__main__':  # a worker that was spawned calls it __mp_main__
+        return False
+    package = Path(__file__).resolve().parent
+    tools = (package.parent / 'tools', package / '.mim' / 'tools')
+    return any(folder.resolve() in Path(file).resolve().parents for folder in tools)
+
+
+# Importing mmdet takes seconds: a tool looks at its arguments first (mmdet_vanilla.utils.cli.run).
+if not _is_a_tool_of_ours():
     register()

@@ -12,11 +12,15 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import mmdet_vanilla  # noqa: F401
+import mmdet_vanilla
+
+mmdet_vanilla.register()  # the options name what can be measured
+
 from mmdet_vanilla.benchmark import cases, measure, profiling, report, scaling, surroundings
 from mmdet_vanilla.benchmark.machine import Machine, measure_machine
 from mmdet_vanilla.benchmark.peers import SHAPES, has_peer
-from mmdet_vanilla.utils.cli import add_cfg_options, check_outputs, positive, run
+from mmdet_vanilla.utils.arguments import add_cfg_options, positive
+from mmdet_vanilla.utils.cli import check_outputs, run
 from mmdet_vanilla.utils.errors import UserError
 from mmdet_vanilla.utils.preflight import check_data_files, load_config
 
@@ -191,8 +195,7 @@ def _show(
     return results
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
     check_outputs(args.json, getattr(args, 'plot', None))
     machine = measure_machine()
     print(machine)
@@ -202,4 +205,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

@@ -6,23 +6,25 @@ Example:
     python tools/check_data.py data/bccd --images
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.datasets.checks import CheckResult, check_data, summary_line, write_report
-from mmdet_vanilla.datasets.user_data import AnnotationError, NoAnnotationsError
-from mmdet_vanilla.utils.apply_data import add_data_arguments
+from mmdet_vanilla.utils.arguments import add_data_arguments
 from mmdet_vanilla.utils.cli import run
-from mmdet_vanilla.utils.preflight import require_writable_folder
+
+if TYPE_CHECKING:
+    from mmdet_vanilla.datasets.checks import CheckResult
 
 STYLES = dict(fatal='bold red', repaired='yellow', reported='cyan')
 
@@ -43,8 +45,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from mmdet_vanilla.datasets.checks import write_report
+    from mmdet_vanilla.datasets.user_data import AnnotationError, NoAnnotationsError
+    from mmdet_vanilla.utils.preflight import require_writable_folder
+
     require_writable_folder(args.out, '--out')
     console = Console()
     try:
@@ -63,6 +68,8 @@ def main() -> None:
 
 
 def check(args: argparse.Namespace, console: Console) -> CheckResult:
+    from mmdet_vanilla.datasets.checks import check_data
+
     with Progress(console=console) as bar:
 
         def begin(title: str, steps: int) -> Callable[[int], object]:
@@ -82,6 +89,8 @@ def check(args: argparse.Namespace, console: Console) -> CheckResult:
 
 
 def show(result: CheckResult, console: Console) -> None:
+    from mmdet_vanilla.datasets.checks import summary_line
+
     console.print(f'Format: {result.kind}')
     for name, split in result.splits.items():
         console.print(summary_line(name, split), markup=False, highlight=False)
@@ -95,4 +104,4 @@ def show(result: CheckResult, console: Console) -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

@@ -13,14 +13,9 @@ import shlex
 import sys
 from pathlib import Path
 
-from mmengine.device import get_device
 from rich.console import Console
 
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.comparison import Budget, Comparison, Settings
-from mmdet_vanilla.comparison.table import print_table
-from mmdet_vanilla.comparison.verdicts import verdicts
-from mmdet_vanilla.utils.apply_data import add_data_arguments
+from mmdet_vanilla.utils.arguments import add_data_arguments
 from mmdet_vanilla.utils.cli import run
 
 SPLITS = ('train', 'val', 'test')
@@ -69,8 +64,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from mmengine.device import get_device
+
+    from mmdet_vanilla.comparison import Budget, Comparison, Settings
+    from mmdet_vanilla.comparison.table import print_table
+    from mmdet_vanilla.comparison.verdicts import verdicts
+
     given = {split: getattr(args, f'{split}_ann') for split in SPLITS}
     annotations = {split: path for split, path in given.items() if path}
     settings = Settings(
@@ -114,4 +114,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

@@ -8,17 +8,8 @@ Example:
 import argparse
 import os
 
-import mmdet_vanilla
-from mmdet_vanilla.utils.checkpoint import (
-    find_checkpoint,
-    read_checkpoint,
-    write_checkpoint,
-)
-from mmdet_vanilla.utils.cli import add_trust_option, run
-from mmdet_vanilla.utils.convert import convert
-from mmdet_vanilla.utils.official_names import to_official_state_dict
-from mmdet_vanilla.utils.preflight import PreflightError
-from mmdet_vanilla.utils.weights import meta_of
+from mmdet_vanilla.utils.arguments import add_trust_option
+from mmdet_vanilla.utils.cli import run
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,8 +33,18 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    import mmdet_vanilla
+    from mmdet_vanilla.utils.checkpoint import (
+        find_checkpoint,
+        read_checkpoint,
+        write_checkpoint,
+    )
+    from mmdet_vanilla.utils.convert import convert
+    from mmdet_vanilla.utils.official_names import to_official_state_dict
+    from mmdet_vanilla.utils.preflight import PreflightError
+    from mmdet_vanilla.utils.weights import meta_of
+
     if not args.dst.endswith(('.pth', '.pt', '.safetensors')):
         raise PreflightError(f'{args.dst}: the name must end in .pth, .pt or .safetensors.')
     if os.path.exists(args.dst) and not args.overwrite:
@@ -78,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

@@ -13,12 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-from mmdet.apis import init_detector
-from mmengine.runner import save_checkpoint
-
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.utils import cli
+from mmdet_vanilla.utils.cli import run
 
 TOOLS = Path(__file__).resolve().parent
 CONFIG = TOOLS.parent / 'configs' / 'rtdetr_vanillanet_digits.py'
@@ -49,14 +44,18 @@ def newest(folder: Path, pattern: str) -> Path:
 
 def save_fused(config: str, checkpoint: Path, out_file: Path) -> None:
     """Writes the weights of the fused form, with the class names."""
+    from mmdet.apis import init_detector
+    from mmengine.runner import save_checkpoint
+
     model = init_detector(config, str(checkpoint), device='cpu')
     model.switch_to_deploy()
     meta = dict(dataset_meta=model.dataset_meta, deploy=True)
     save_checkpoint(dict(meta=meta, state_dict=model.state_dict()), str(out_file))
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    import torch
+
     start = time.time()
     out = args.work_dir
     data, pages, options = DATA, [], []
@@ -73,22 +72,22 @@ def main() -> None:
             'default_hooks.logger.interval=1',
         ]
     # Logs and checkpoints of an earlier demo would be taken for those of this one.
-    run = out / 'run'
-    shutil.rmtree(run, ignore_errors=True)
+    work_dir = out / 'run'
+    shutil.rmtree(work_dir, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
 
     call('dataset_converters/digits_on_paper.py', data, *pages)
-    call('train.py', CONFIG, '--work-dir', run, *options)
-    config = str(newest(run, '*.py'))
-    trained = newest(run, 'epoch_*.pth')
+    call('train.py', CONFIG, '--work-dir', work_dir, *options)
+    config = str(newest(work_dir, '*.py'))
+    trained = newest(work_dir, 'epoch_*.pth')
     checkpoint = shutil.copy2(trained, out / 'checkpoint.pth')
-    call('test.py', config, checkpoint, '--fuse', '--work-dir', run / 'test')
-    metrics = json.loads(newest(run / 'test', '*/*.json').read_text())
+    call('test.py', config, checkpoint, '--fuse', '--work-dir', work_dir / 'test')
+    metrics = json.loads(newest(work_dir / 'test', '*/*.json').read_text())
     metrics = {key: value for key, value in metrics.items() if key.startswith('coco/')}
     (out / 'metrics.json').write_text(json.dumps(metrics, indent=2) + '\n')
     save_fused(config, checkpoint, out / 'checkpoint_fused.pth')
-    shutil.copy2(run / 'results' / 'curves.png', out)
-    shutil.copy2(run / 'test' / 'results' / 'test_predictions.png', out / 'detections.png')
+    shutil.copy2(work_dir / 'results' / 'curves.png', out)
+    shutil.copy2(work_dir / 'test' / 'results' / 'test_predictions.png', out / 'detections.png')
 
     minutes = (time.time() - start) / 60
     print(
@@ -110,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    cli.run(main)
+    run(parse_args, main)

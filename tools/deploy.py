@@ -9,22 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmengine.config import Config
 from rich.console import Console
 from rich.table import Table
 
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.utils.apply_data import add_data_arguments, apply_data, load_data_arguments
-from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
-from mmdet_vanilla.utils.classes import apply_checkpoint_classes
-from mmdet_vanilla.utils.cli import add_cfg_options, run
-from mmdet_vanilla.utils.images import SUFFIXES
-from mmdet_vanilla.utils.preflight import (
-    PreflightError,
-    load_config,
-    merge_cfg_options,
-    require_file,
-)
+from mmdet_vanilla.utils.arguments import add_cfg_options, add_data_arguments
+from mmdet_vanilla.utils.cli import run
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,6 +41,9 @@ def parse_args() -> argparse.Namespace:
 
 
 def list_images(paths: list[str]) -> list[str]:
+    from mmdet_vanilla.utils.images import SUFFIXES
+    from mmdet_vanilla.utils.preflight import PreflightError, require_file
+
     found = []
     for path in map(Path, paths):
         if path.is_dir():
@@ -64,8 +56,18 @@ def list_images(paths: list[str]) -> list[str]:
     return [str(path) for path in found]
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from mmengine.config import Config
+
+    from mmdet_vanilla.utils.apply_data import apply_data, load_data_arguments
+    from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
+    from mmdet_vanilla.utils.classes import apply_checkpoint_classes
+    from mmdet_vanilla.utils.preflight import (
+        load_config,
+        merge_cfg_options,
+        require_file,
+    )
+
     cfg = load_config(args.config)
     require_file(args.deploy_config, 'deploy config', 'There are some in configs/deploy.')
     if '://' not in args.checkpoint:
@@ -150,4 +152,4 @@ def table_of(report) -> Table:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

@@ -12,9 +12,6 @@ from pathlib import Path
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.datasets.download import LARGEST_RATIO
-from mmdet_vanilla.datasets.sources import ARCHIVES, download
 from mmdet_vanilla.utils.cli import run
 
 FOLDERS = dict(coco2017='data/coco', bccd='data/bccd')
@@ -22,7 +19,7 @@ FOLDERS = dict(coco2017='data/coco', bccd='data/bccd')
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('name', choices=sorted(ARCHIVES), help='coco2017 (20.4 GB) or bccd (8 MB)')
+    parser.add_argument('name', choices=sorted(FOLDERS), help='coco2017 (20.4 GB) or bccd (8 MB)')
     parser.add_argument('--out', type=Path, help='folder; data/coco or data/bccd by default')
     parser.add_argument(
         '--only', help='only the archives with this in their name: val, annotations'
@@ -32,14 +29,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         '--largest-ratio',
         type=float,
-        default=LARGEST_RATIO,
-        help='refuse archives that grow by more than this, default: %(default)s',
+        help='refuse archives that grow by more than this; the default suits photographs',
     )
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from mmdet_vanilla.datasets.download import LARGEST_RATIO
+    from mmdet_vanilla.datasets.sources import download
+
     out = args.out or Path(FOLDERS[args.name])
     columns = (TextColumn('{task.description}'), BarColumn(), DownloadColumn())
     with Progress(*columns, TimeRemainingColumn()) as bar:
@@ -54,11 +52,11 @@ def main() -> None:
             args.mirror,
             args.only,
             args.keep_archives,
-            args.largest_ratio,
+            args.largest_ratio or LARGEST_RATIO,
             begin,
         )
     print(f'{args.name} is in {out}.')
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

@@ -6,16 +6,7 @@ Example:
 
 import argparse
 
-import torch
-from mmdet.registry import MODELS
-from mmengine.analysis import get_model_complexity_info
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import init_default_scope
-
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.models import switch_to_deploy
 from mmdet_vanilla.utils.cli import run
-from mmdet_vanilla.utils.preflight import load_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,8 +20,16 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    import torch
+    from mmdet.registry import MODELS
+    from mmengine.analysis import get_model_complexity_info
+    from mmengine.model import revert_sync_batchnorm
+    from mmengine.registry import init_default_scope
+
+    from mmdet_vanilla.models import switch_to_deploy
+    from mmdet_vanilla.utils.preflight import load_config
+
     cfg = load_config(args.config)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
@@ -49,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

@@ -7,15 +7,7 @@ Example:
 import argparse
 import os
 
-from mmdet.apis import DetInferencer
-
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.models import switch_to_deploy
-from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
-from mmdet_vanilla.utils.classes import apply_checkpoint_classes
 from mmdet_vanilla.utils.cli import run
-from mmdet_vanilla.utils.preflight import PreflightError, load_config, require_file
-from mmdet_vanilla.utils.weights import load_weights
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,8 +23,15 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from mmdet.apis import DetInferencer
+
+    from mmdet_vanilla.models import switch_to_deploy
+    from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
+    from mmdet_vanilla.utils.classes import apply_checkpoint_classes
+    from mmdet_vanilla.utils.preflight import PreflightError, load_config, require_file
+    from mmdet_vanilla.utils.weights import load_weights
+
     if not os.path.exists(args.inputs):
         raise PreflightError(f'no image or folder at {os.path.abspath(args.inputs)}.')
     cfg = load_config(args.config)
@@ -58,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

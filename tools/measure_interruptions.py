@@ -8,11 +8,8 @@ Example:
 import argparse
 from pathlib import Path
 
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.benchmark.interruptions import InterruptionError, interrupt
-from mmdet_vanilla.utils.cli import add_cfg_options, run
-from mmdet_vanilla.utils.preflight import check_data_files, load_config
-from mmdet_vanilla.utils.rescale_schedule import rescale_schedule
+from mmdet_vanilla.utils.arguments import add_cfg_options
+from mmdet_vanilla.utils.cli import run
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,8 +25,11 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from mmdet_vanilla.benchmark.interruptions import InterruptionError, interrupt
+    from mmdet_vanilla.utils.preflight import check_data_files, load_config
+    from mmdet_vanilla.utils.rescale_schedule import rescale_schedule
+
     if args.out.exists():
         raise InterruptionError(f'{args.out} exists: delete it, or choose another --out.')
     print(
@@ -56,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

@@ -7,25 +7,27 @@ Example:
 import argparse
 import copy
 
-import torch
-from mmdet.apis import init_detector
-from mmdet.structures import DetDataSample
-
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.evaluation import compare_detections
-from mmdet_vanilla.models import switch_to_deploy
-from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
 from mmdet_vanilla.utils.cli import run
-from mmdet_vanilla.utils.preflight import load_config
-from mmdet_vanilla.utils.weights import load_weights
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='path of the config')
     parser.add_argument('--weights', required=True, help='checkpoint of the config')
     parser.add_argument('--size', type=int, default=640, help='side of the square random image')
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main(args: argparse.Namespace) -> None:
+    import torch
+    from mmdet.apis import init_detector
+    from mmdet.structures import DetDataSample
+
+    from mmdet_vanilla.evaluation import compare_detections
+    from mmdet_vanilla.models import switch_to_deploy
+    from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
+    from mmdet_vanilla.utils.preflight import load_config
+    from mmdet_vanilla.utils.weights import load_weights
 
     model = init_detector(load_config(args.config), device='cpu', palette='random')
     load_weights(model, fetch_checkpoint(args.weights), args.weights)
@@ -60,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

@@ -8,13 +8,8 @@ Example:
 import argparse
 import time
 
-import numpy as np
-from mmdet.apis import DetInferencer
-
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.benchmark.prediction_memory import drift, resident_memory
-from mmdet_vanilla.utils.cli import add_cfg_options, run
-from mmdet_vanilla.utils.preflight import load_config
+from mmdet_vanilla.utils.arguments import add_cfg_options
+from mmdet_vanilla.utils.cli import run
 
 
 def parse_args() -> argparse.Namespace:
@@ -28,8 +23,13 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    import numpy as np
+    from mmdet.apis import DetInferencer
+
+    from mmdet_vanilla.benchmark.prediction_memory import drift, resident_memory
+    from mmdet_vanilla.utils.preflight import load_config
+
     cfg = load_config(args.config, args.cfg_options)
     for step in cfg.test_dataloader.dataset.pipeline:
         if step['type'] == 'Resize':
@@ -52,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

@@ -11,14 +11,8 @@ import json
 import os
 from pathlib import Path
 
-from mmengine.runner import Runner
-
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.utils.apply_data import add_data_arguments, apply_data, load_data_arguments
+from mmdet_vanilla.utils.arguments import add_data_arguments
 from mmdet_vanilla.utils.cli import run
-from mmdet_vanilla.utils.preflight import check_data_files, load_config, require_file
-from mmdet_vanilla.utils.pretrained import prepare_initial_weights
-from mmdet_vanilla.utils.rescale_schedule import rescale_schedule
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,8 +28,14 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from mmengine.runner import Runner
+
+    from mmdet_vanilla.utils.apply_data import apply_data, load_data_arguments
+    from mmdet_vanilla.utils.preflight import check_data_files, load_config, require_file
+    from mmdet_vanilla.utils.pretrained import prepare_initial_weights
+    from mmdet_vanilla.utils.rescale_schedule import rescale_schedule
+
     cfg = load_config(args.config)
     data = load_data_arguments(args, ('train', 'val'))
     if data:
@@ -82,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

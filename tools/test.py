@@ -6,25 +6,8 @@ Example:
 
 import argparse
 
-from mmdet.engine.hooks.utils import trigger_visualization_hook
-from mmdet.utils import setup_cache_size_limit_of_dynamo
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
-
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.utils.apply_data import add_data_arguments, apply_data, load_data_arguments
-from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
-from mmdet_vanilla.utils.classes import apply_checkpoint_classes
-from mmdet_vanilla.utils.cli import add_run_arguments, apply_run_arguments, run
-from mmdet_vanilla.utils.preflight import (
-    PreflightError,
-    check_data_files,
-    load_config,
-    merge_cfg_options,
-    prepare_cpu_processes,
-    require_file,
-)
-from mmdet_vanilla.utils.pretrained import skip_pretrained
+from mmdet_vanilla.utils.arguments import add_data_arguments, add_run_arguments
+from mmdet_vanilla.utils.cli import apply_run_arguments, run
 
 
 def parse_args() -> argparse.Namespace:
@@ -42,8 +25,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from mmdet.engine.hooks.utils import trigger_visualization_hook
+    from mmdet.utils import setup_cache_size_limit_of_dynamo
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    from mmdet_vanilla.utils.apply_data import apply_data, load_data_arguments
+    from mmdet_vanilla.utils.checkpoint import fetch_checkpoint
+    from mmdet_vanilla.utils.classes import apply_checkpoint_classes
+    from mmdet_vanilla.utils.preflight import (
+        PreflightError,
+        check_data_files,
+        load_config,
+        merge_cfg_options,
+        prepare_cpu_processes,
+        require_file,
+    )
+    from mmdet_vanilla.utils.pretrained import skip_pretrained
+
     setup_cache_size_limit_of_dynamo()
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         raise PreflightError(f'--out {args.out}: the file must end in .pkl or .pickle.')
@@ -83,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

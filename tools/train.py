@@ -10,25 +10,8 @@ docs/training.md, and --from-scratch.
 import argparse
 import os
 
-from mmdet.utils import setup_cache_size_limit_of_dynamo
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
-
-import mmdet_vanilla  # noqa: F401
-from mmdet_vanilla.utils.apply_data import add_data_arguments, apply_data, load_data_arguments
-from mmdet_vanilla.utils.checkpoint import latest_checkpoint
-from mmdet_vanilla.utils.cli import add_run_arguments, apply_run_arguments, run
-from mmdet_vanilla.utils.preflight import (
-    PreflightError,
-    check_amp_device,
-    check_data_files,
-    enable_amp,
-    load_config,
-    merge_cfg_options,
-    prepare_cpu_processes,
-    require_file,
-)
-from mmdet_vanilla.utils.pretrained import prepare_initial_weights, skip_pretrained
+from mmdet_vanilla.utils.arguments import add_data_arguments, add_run_arguments
+from mmdet_vanilla.utils.cli import apply_run_arguments, run
 from mmdet_vanilla.utils.vis_backends import BACKENDS, add_vis_backends
 
 
@@ -66,8 +49,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from mmdet.utils import setup_cache_size_limit_of_dynamo
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    from mmdet_vanilla.utils.apply_data import apply_data, load_data_arguments
+    from mmdet_vanilla.utils.checkpoint import latest_checkpoint
+    from mmdet_vanilla.utils.preflight import (
+        PreflightError,
+        check_amp_device,
+        check_data_files,
+        enable_amp,
+        load_config,
+        merge_cfg_options,
+        prepare_cpu_processes,
+        require_file,
+    )
+    from mmdet_vanilla.utils.pretrained import prepare_initial_weights, skip_pretrained
+
     setup_cache_size_limit_of_dynamo()
     cfg = load_config(args.config)
     data = load_data_arguments(args, ('train', 'val', 'test'))
@@ -117,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)

@@ -10,45 +10,15 @@ from mmengine.config import Config
 
 from mmdet_vanilla.datasets.user_data import UserData, load_user_data
 
+from .arguments import SPLITS
 from .classes import apply_classes
 from .preflight import PreflightError, iter_datasets
-
-_MODES = ('train', 'val', 'test')
-
-
-def add_data_arguments(
-    parser: argparse.ArgumentParser, modes: tuple[str, ...] = _MODES, with_data: bool = True
-) -> None:
-    """Adds the options that name a data set.
-
-    Args:
-        parser: Of a tool.
-        modes: Splits that the tool uses.
-        with_data: Whether to add ``--data`` itself.
-    """
-    group = parser.add_argument_group(
-        'data', 'your own data instead of those of the config (docs/data.md)'
-    )
-    if with_data:
-        group.add_argument(
-            '--data', metavar='PATH', help='folder with COCO json, Pascal VOC XML or YOLO txt'
-        )
-    for mode in modes:
-        group.add_argument(
-            f'--{mode}-ann', metavar='FILE', help=f'COCO file of the {mode} split, in PATH'
-        )
-    group.add_argument('--img-dir', metavar='FOLDER', help='folder of the images, in PATH')
-    group.add_argument(
-        '--allow-outside',
-        action='store_true',
-        help='allow file names in annotations that lead out of the image folder',
-    )
 
 
 def load_data_arguments(
     args: argparse.Namespace, splits: tuple[str, ...], classes: tuple[str, ...] | None = None
 ) -> UserData | None:
-    """Loads what the options of :func:`add_data_arguments` name, and says what it is.
+    """Loads what the options of :func:`.arguments.add_data_arguments` name, and says what it is.
 
     Args:
         args: Of the command line.
@@ -62,7 +32,7 @@ def load_data_arguments(
         PreflightError: If an option does not go with the others.
         AnnotationError: If the data cannot be used.
     """
-    annotations = {mode: getattr(args, f'{mode}_ann', None) for mode in _MODES}
+    annotations = {mode: getattr(args, f'{mode}_ann', None) for mode in SPLITS}
     if not args.data:
         given = [f'--{mode}-ann' for mode, path in annotations.items() if path]
         given += ['--img-dir'] if args.img_dir else []

@@ -7,25 +7,35 @@ import errno
 import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from mmengine.config import Config, DictAction
-
-from .checkpoint import restrict_mmengine_loading, trust_checkpoints
 from .errors import UserError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a tool, in which no code of a checkpoint is run.
+def run(
+    parse_args: Callable[[], argparse.Namespace], main: Callable[[argparse.Namespace], None]
+) -> None:
+    """Runs a tool, in which no code of a checkpoint is run unless its arguments say so.
 
-    A :class:`UserError` or a full disk becomes one line on stderr and exit status 2.
+    Arguments are looked at before mmdet is imported, which takes seconds. A :class:`UserError`, a
+    stack that is not right or a full disk becomes one line on stderr and exit status 2.
     """
-    restrict_mmengine_loading()
-    trust_checkpoints(False)
+    args = parse_args()
+    # Threads that wait for others in a loop take the core from those they wait for as soon as
+    # another process runs: a training step then took ten times as long. Read when torch is loaded.
+    os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    from mmdet_vanilla import register
+    from mmdet_vanilla.stack import StackError
+
     try:
-        main()
-    except UserError as error:
+        register()
+        _run_restricted(args, main)
+    except (UserError, StackError) as error:
         message = str(error)
     except OSError as error:
         if error.errno not in _NO_ROOM:
@@ -33,18 +43,19 @@ def run(main: Callable[[], None]) -> None:
         message = f'{error}. Make room; a training goes on from its last checkpoint with --resume.'
     else:
         return
-    finally:
-        trust_checkpoints(False)
     print(f'error: {message}', file=sys.stderr)
     sys.exit(2)
 
 
-def positive(text: str) -> int:
-    """Type of an option that is a whole number from 1 on, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f'{number} is not positive')
-    return number
+def _run_restricted(args: argparse.Namespace, main: Callable[[argparse.Namespace], None]) -> None:
+    from .checkpoint import restrict_mmengine_loading, trust_checkpoints
+
+    restrict_mmengine_loading()
+    trust_checkpoints(getattr(args, 'trust_checkpoint', False))
+    try:
+        main(args)
+    finally:
+        trust_checkpoints(False)
 
 
 def check_outputs(*files: str | os.PathLike | None) -> None:
@@ -62,49 +73,8 @@ def check_outputs(*files: str | os.PathLike | None) -> None:
             )
 
 
-def add_cfg_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the overrides of a config."""
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='override settings of the config, e.g. train_dataloader.batch_size=8 or key="[a,b]"',
-    )
-
-
-class _TrustCheckpoints(argparse.Action):
-    """Says so for the whole process, while the command line is read: before any file is."""
-
-    def __call__(self, *args: object) -> None:
-        trust_checkpoints()
-
-
-def add_trust_option(parser: argparse.ArgumentParser) -> None:
-    """Adds the option that lets checkpoints run code."""
-    settings = dict(action=_TrustCheckpoints, nargs=0, dest=argparse.SUPPRESS)
-    parser.add_argument(
-        '--trust-checkpoint',
-        help='unpickle checkpoints without restrictions, which runs whatever code they hold',
-        **settings,
-    )
-    parser.add_argument('--trust-pickle', help=argparse.SUPPRESS, **settings)  # its former name
-
-
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that training and testing share."""
-    parser.add_argument('--work-dir', help='folder for logs, checkpoints and results')
-    add_cfg_options(parser)
-    add_trust_option(parser)
-    parser.add_argument(
-        '--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='of the job'
-    )
-    # torch.distributed.launch passes this one; torchrun sets LOCAL_RANK instead.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
-
-
 def apply_run_arguments(cfg: Config, args: argparse.Namespace) -> None:
-    """Applies the options of :func:`add_run_arguments` to a config."""
+    """Applies the options of :func:`.arguments.add_run_arguments` to a config."""
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg.launcher = args.launcher
     if args.work_dir is not None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from mmengine.config import Config
-
-from .preflight import PreflightError
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 class Backend(NamedTuple):
@@ -44,6 +43,8 @@ def add_vis_backends(cfg: Config, names: Sequence[str]) -> None:
     Raises:
         PreflightError: If a name is unknown or a package is not installed.
     """
+    from .preflight import PreflightError
+
     for name in names:
         if name not in BACKENDS:
             raise PreflightError(

@@ -20,8 +20,9 @@ from mmdet_vanilla.utils import (
     read_checkpoint,
     write_checkpoint,
 )
+from mmdet_vanilla.utils.arguments import add_trust_option
 from mmdet_vanilla.utils.checkpoint import restrict_mmengine_loading
-from mmdet_vanilla.utils.cli import add_trust_option, run
+from mmdet_vanilla.utils.cli import run
 
 
 class Evil:
@@ -248,17 +249,19 @@ def test_trust_is_given_on_the_command_line_for_one_run(tmp_path, option):
     add_trust_option(parser)
     assert '--trust-pickle' not in parser.format_help()
 
-    def main():
-        assert vars(parser.parse_args([option] if option else [])) == {}
+    def parse_args():
+        return parser.parse_args([option] if option else [])
+
+    def main(args):
         CheckpointLoader.load_checkpoint(str(evil))
 
     if option:
-        run(main)
+        run(parse_args, main)
         assert marker.exists()
         marker.unlink()
         option = None  # the next run of the process begins without
     with pytest.raises(SystemExit):
-        run(main)
+        run(parse_args, main)
     assert not marker.exists()
 
 

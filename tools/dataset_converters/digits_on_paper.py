@@ -11,6 +11,10 @@ from pathlib import Path
 
 import cv2
 
+import mmdet_vanilla
+
+mmdet_vanilla.register()  # the defaults of the options are those of the pages
+
 from mmdet_vanilla.datasets.digits_on_paper import PageStyle, generate, sample_sheet
 
 

@@ -8,7 +8,6 @@ Example:
 import argparse
 from pathlib import Path
 
-from mmdet_vanilla.datasets.neon_trees import convert
 from mmdet_vanilla.utils.cli import run
 
 
@@ -20,11 +19,12 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main(args: argparse.Namespace) -> None:
+    from mmdet_vanilla.datasets.neon_trees import convert
+
     for name, (tiles, boxes) in convert(args.source, args.out_dir, args.tile).items():
         print(f'{name}: {tiles} tiles, {boxes} trees')
 
 
 if __name__ == '__main__':
-    run(main)
+    run(parse_args, main)
