@@ -13,7 +13,7 @@ TEST := OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(WORKERS) -rs
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-ops demo test test-quick test-ops test-all test-openmmlab lint format clean
+.PHONY: help setup setup-ops demo test test-quick test-ops test-all test-openmmlab mutate lint format clean
 
 help:
 	@echo 'make demo      set up, then train and run a small detector (DEMO_ARGS="..." is passed on)'
@@ -22,6 +22,7 @@ help:
 	@echo 'make test-all  all tests, also the slow ones'
 	@echo 'make test-ops  compile mmcv'"'"'s operators, then run the fast tests with them'
 	@echo 'make test-openmmlab  all tests on OpenMMLab'"'"'s last releases, in $(OPENMMLAB_VENV)'
+	@echo 'make mutate    make deliberate faults, one at a time, and see a test fail at each (20 minutes)'
 	@echo 'make setup     only set up the environment in $(VENV)'
 	@echo 'make setup-ops compile mmcv'"'"'s operators into it (needs a C++ compiler, takes 10 minutes on 2 cores)'
 	@echo 'make lint      only check the style'
@@ -96,6 +97,10 @@ test-openmmlab: setup
 	"$(OPENMMLAB_VENV)/bin/python" -m pip install -c requirements/openmmlab.txt \
 	    -r requirements/runtime.txt -r requirements/tests.txt
 	PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 "$(OPENMMLAB_VENV)/bin/python" -m pytest -n $(WORKERS) -rs
+
+# Works on a copy of the tree.
+mutate: setup
+	OMP_NUM_THREADS=1 $(RUN) tests/mutation/run.py --out docs/mutations.md
 
 format: setup
 	$(RUN) -m ruff check --fix .

@@ -2,6 +2,7 @@ import json
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -14,6 +15,15 @@ GOLDEN = ROOT / 'tests' / 'golden'
 sys.path.insert(0, str(ROOT / 'tests'))
 
 from golden import fill  # noqa: E402
+
+# The same examples in every run, and none fails for being slow on a busy machine.
+hypothesis.settings.register_profile(
+    'repeatable',
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile('repeatable')
 
 
 @pytest.fixture(autouse=True)

@@ -114,7 +114,9 @@ def check(mutations) -> list[tuple]:
     results = []
     with copied_tree() as folder:
         log = folder / 'log.txt'
-        for node in dict.fromkeys(m.node for m in mutations):
+        nodes = dict.fromkeys(m.node for m in mutations)
+        print(f'{len(mutations)} edits; first their {len(nodes)} tests without any', flush=True)
+        for node in nodes:
             if run_test(folder, node, log):
                 sys.exit(f'error: {node} fails without any edit:\n{log.read_text()[-3000:]}')
         for i, mutation in enumerate(mutations, 1):

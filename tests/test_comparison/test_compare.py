@@ -316,6 +316,8 @@ def test_a_folder_without_permission_to_write():
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_detectors_of_every_kind_in_one_table(tmp_path):
+    for name in ('mmdeploy', 'onnxruntime'):
+        pytest.importorskip(name)
     data = make_data(tmp_path / 'data')
     config = write_config(tmp_path, 'rtdetr', TINY_RTDETR)
     weights = write_checkpoint(tmp_path / 'w.pth', TINY_RTDETR)

@@ -130,7 +130,8 @@ def test_random_weights_are_not_logged(tmp_path, capsys):
     [('onnxruntime', 'onnx'), ('openvino', 'xml')],
 )
 def test_an_exported_file_detects_the_same(tmp_path, image, runtime, suffix):
-    pytest.importorskip(runtime)
+    for name in ('mmdeploy', runtime):
+        pytest.importorskip(name)
     weights = write_checkpoint(tmp_path / 'w.pth', TINY_RTDETR)
     config = write_config(tmp_path, 'x', TINY_RTDETR)
     file = export(config, weights, tmp_path / 'out', image, runtime, suffix)

@@ -251,12 +251,3 @@ def test_bccd(server, tmp_path, monkeypatch):
     found = sorted(p.name for p in (tmp_path / 'bccd').iterdir() if not p.name.startswith('.'))
     assert found == ['test', 'test.json', 'train', 'train.json', 'val', 'val.json']
     assert sorted(p.name for p in (tmp_path / 'bccd' / 'val').iterdir()) == ['c.jpg', 'd.jpg']
-
-
-def test_digest_of_the_real_photographs():
-    data = Path(__file__).resolve().parents[3] / 'shared' / 'data' / 'bccd'
-    if not data.is_dir():
-        pytest.skip('BCCD is not beside this repository')
-    photographs = list(data.glob('*/*.jpg'))
-    assert len(photographs) == sources._BCCD_IMAGES
-    assert sources.photograph_digest(photographs) == sources._BCCD_DIGEST
