@@ -27,7 +27,7 @@ def run(
     """
     args = parse_args()
     # Threads that wait for others in a loop take the core from those they wait for as soon as
-    # another process runs: a training step then took ten times as long. Read when torch is loaded.
+    # another process runs, and a training step takes several times as long. Read when torch loads.
     os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     from mmdet_vanilla import register
     from mmdet_vanilla.stack import StackError
