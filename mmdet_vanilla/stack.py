@@ -24,8 +24,8 @@ INSTALL = (
     '  maintained forks:  pip install torch==2.13.0 onedl-mmengine==0.10.12 onedl-mmcv==2.3.6 '
     'onedl-mmdetection==3.5.1\n'
     '  OpenMMLab:         pip install torch==2.1.2 "numpy<2" "opencv-python<4.11" '
-    '"setuptools<70" wheel, then, with a file c.txt that says setuptools<70, PIP_CONSTRAINT=c.txt pip '
-    'install --use-pep517 mmengine==0.10.7 mmcv==2.1.0 mmdet==3.3.0\n'
+    '"setuptools<70" wheel, then, with a file c.txt that says setuptools<70, '
+    'PIP_CONSTRAINT=c.txt pip install --use-pep517 mmengine==0.10.7 mmcv==2.1.0 mmdet==3.3.0\n'
     'Do not mix them.'
 )
 
