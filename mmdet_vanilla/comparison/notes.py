@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mmdet_vanilla.ops import using_stand_ins
+
 if TYPE_CHECKING:
     from .compare import Comparison
     from .data import ComparisonData
@@ -19,7 +21,7 @@ def notes(comparison: Comparison, rows: Sequence[dict]) -> list[str]:
     """
     settings = comparison.settings
     found = [_latency(settings.num_threads), _decoding(settings.time_decoding)]
-    found += [_memory(settings.device), _MACS]
+    found += [_operators(), _memory(settings.device), _MACS]
     if settings.img_scale:
         found.append(
             f'All images were forced to {settings.img_scale}x{settings.img_scale}; detectors that '
@@ -73,6 +75,18 @@ def _latency(threads: int) -> str:
         'Preprocessing is the test pipeline without annotations, and the data preprocessor; '
         "postprocessing is the heads' predict_by_feat (decoding of boxes, top-k, NMS, an RPN's "
         'too), and of an exported file what is left outside of it.'
+    )
+
+
+def _operators() -> str:
+    served = (
+        'in PyTorch, of mmdet_vanilla.ops, since mmcv is not compiled: compiled ones are faster'
+        if using_stand_ins()
+        else 'compiled with mmcv'
+    )
+    return (
+        f"mmcv's operators (NMS, RoIAlign, deformable convolutions; none of them in RT-DETR) were "
+        f'those {served}.'
     )
 
 

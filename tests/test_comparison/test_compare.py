@@ -30,6 +30,7 @@ from mmdet_vanilla.comparison.accuracy import Evaluation
 from mmdet_vanilla.comparison.columns import COLUMNS
 from mmdet_vanilla.comparison.dataset import read_split
 from mmdet_vanilla.comparison.plots import pareto_front
+from mmdet_vanilla.ops import using_stand_ins
 from mmdet_vanilla.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,6 +76,8 @@ def test_rows(folder):
         assert total == pytest.approx(row['latency_ms'], rel=0.5)
     assert report['unreadable_images'] == ['3.png']
     assert any('3.png' in note for note in report['notes'])
+    served = 'mmdet_vanilla.ops' if using_stand_ins() else 'compiled with mmcv'
+    assert any(served in note for note in report['notes'])
     [difference] = report['differences']
     assert {difference['a'], difference['b']} == {'rtdetr', 'retinanet'}
 
