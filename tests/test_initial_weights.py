@@ -328,6 +328,18 @@ def test_a_detector_of_the_authors_gives_its_backbone(golden, cache):
     )
 
 
+def test_a_detector_of_transformers_gives_its_backbone(cache):
+    pytest.importorskip('transformers')
+    from mmdet_vanilla.benchmark.peers import build_peer
+
+    theirs = build_peer('rtdetr_r18vd_coco.py').model.state_dict()
+    torch.save(theirs, cache / 'detector.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(cache / 'detector.pth'))
+    model = load_into(dict(type='ResNetVd', depth=18, init_cfg=init_cfg))
+    [stem] = [name for name in theirs if name.endswith('embedder.0.convolution.weight')]
+    assert torch.equal(model.stem[0].weight, theirs[stem])
+
+
 def test_no_network_is_one_sentence(cache):
     cfg = load('rtdetr_r18vd_coco.py')
     with pytest.raises(InitialWeightsError) as error:
