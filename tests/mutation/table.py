@@ -192,7 +192,7 @@ _edits(
         'torch.promote_types(value.dtype, torch.float32)',
         'value.dtype',
         f'{_MODELS}/test_layers/test_deformable_attention.py'
-        '::test_positions_are_not_rounded_to_half_precision',
+        '::test_half_precision_finds_the_same_cell',
     ),
 )
 _edits(
@@ -569,7 +569,7 @@ _edits(
         'biases of attention decay',
         "item.name.endswith('bias')",
         "item.name.endswith('.bias')",
-        'tests/test_engine/test_optimizers/test_param_group_constructor.py::test_every_trainable_parameter_has_its_own_settings',
+        'tests/test_engine/test_optimizers/test_param_group_constructor.py::test_a_slower_backbone_keeps_the_rules_for_norms_and_biases',
     ),
 )
 _edits(

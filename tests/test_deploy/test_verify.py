@@ -58,6 +58,11 @@ def relabelled(dets, labels):
     return dets, labels
 
 
+def of_another_class(dets, labels):
+    labels[0, 0] = 9  # all else is as it was
+    return dets, labels
+
+
 def shuffled(dets, labels):
     order = np.random.default_rng(0).permutation(dets.shape[1])
     return dets[:, order], labels[:, order]
@@ -69,7 +74,7 @@ def test_a_model_equals_itself_in_any_order(model):
         assert result.passed and result.num_images == 2 and result.num_detections == 80
 
 
-@pytest.mark.parametrize('change', [moved(0.2), scored(2e-4), lost, relabelled])
+@pytest.mark.parametrize('change', [moved(0.2), scored(2e-4), lost, relabelled, of_another_class])
 def test_finds_every_difference(model, change):
     assert not verify(model, detector(model, change), [IMAGES], TOLERANCES['fp32']).passed
 

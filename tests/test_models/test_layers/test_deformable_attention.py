@@ -95,6 +95,21 @@ def test_positions_are_not_rounded_to_half_precision():
     assert half.dtype == torch.bfloat16 and (half - exact).abs().max() < 0.1
 
 
+def test_half_precision_finds_the_same_cell():
+    """Cells of 0 and 1 in turn, 300 in a row: a rounded position would mix neighbours."""
+    attention = DeformableAttention(4, num_heads=1, num_levels=1, num_points=1)
+    with torch.no_grad():
+        attention.sampling_offsets.bias.zero_()
+        for proj in (attention.value_proj, attention.output_proj):
+            proj.weight.copy_(torch.eye(4))
+    cells = torch.arange(300)
+    memory = (cells % 2).float()[None, :, None].expand(-1, -1, 4)
+    boxes = torch.stack([(cells + 0.5) / 300, *torch.full((3, 300), 0.5)], dim=1)[None]
+    with torch.autocast('cpu', torch.bfloat16):
+        out = attention(torch.zeros(1, 300, 4), boxes, memory, [(1, 300)])
+    torch.testing.assert_close(out.float(), memory, atol=0.01, rtol=0)
+
+
 @pytest.mark.parametrize(
     'kwargs, message',
     [

@@ -3,7 +3,7 @@ from mmdet.registry import MODELS
 
 
 def test_against_the_definition():
-    loss = MODELS.build(dict(type='MatchabilityAwareLoss', gamma=1.5, loss_weight=2.0))
+    loss = MODELS.build(dict(type='MatchabilityAwareLoss', loss_weight=2.0))
     logits = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     labels, iou = torch.tensor([0, 2, 3, 3]), torch.tensor([0.7, 0.2, 0.0, 0.0]).double()
     out = loss(logits, (labels, iou), reduction_override='none')
