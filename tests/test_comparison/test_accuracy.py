@@ -78,7 +78,8 @@ def test_metrics_equal_pycocotools(seed, tmp_path):
     expected = pycocotools(split.content, found, tmp_path)
     evaluation = Evaluation(split, found)
     values = [-1.0 if v is None else v for v in evaluation.stats.values()]
-    assert tuple(evaluation.stats) == STATS
+    names = 'AP AP50 AP75 AP_small AP_medium AP_large AR1 AR10 AR100 AR_small AR_medium AR_large'
+    assert tuple(evaluation.stats) == STATS == tuple(names.split())
     np.testing.assert_array_equal(values, expected.stats)
     known = [v for v in evaluation.per_class.values() if v is not None]
     assert np.mean(known) == pytest.approx(expected.stats[0], abs=1e-12)

@@ -46,3 +46,8 @@ def test_what_has_no_partner():
     b.bboxes[4] += 1000
     assert compare_detections(a, b).num_unmatched == 2
     assert compare_detections(a, b[:0]).num_unmatched == 5
+
+
+def test_nothing_is_the_partner_of_two():
+    once, twice = detections(3), detections(3)[torch.tensor([0, 1, 2, 2])]
+    assert compare_detections(twice, once) == compare_detections(once, twice) == (1, 0, 0.0, 0.0)
