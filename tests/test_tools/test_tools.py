@@ -201,7 +201,7 @@ def test_convert_weights(tmp_path, golden, capsys, monkeypatch):
     error = error_of(capsys, 'convert_weights.py', 'theirs.pth', 'ours.pth')
     assert 'ours.pth exists' in error
     (tmp_path / 'cut.pth').write_bytes((tmp_path / 'theirs.pth').read_bytes()[:50000])
-    assert 'truncated' in error_of(capsys, 'convert_weights.py', 'cut.pth', 'x.pth')
+    assert 'is damaged' in error_of(capsys, 'convert_weights.py', 'cut.pth', 'x.pth')
     assert 'no checkpoint at' in error_of(capsys, 'convert_weights.py', 'none.pth', 'x.pth')
     assert 'must end in' in error_of(capsys, 'convert_weights.py', 'theirs.pth', 'x.onnx')
     torch.save({'fc.weight': torch.zeros(2)}, 'resnet.pth')
