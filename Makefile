@@ -99,6 +99,10 @@ test-openmmlab: setup
 	PIP_CONSTRAINT=requirements/openmmlab.txt $(OPENMMLAB_PIP) -r requirements/runtime.txt -r requirements/tests.txt
 	PYTHONPATH="$(CURDIR)" OMP_NUM_THREADS=1 "$(OPENMMLAB_VENV)/bin/python" -m pytest -n $(WORKERS) -rs
 
+# In a copy of the tree; writes docs/mutations.md.
+mutate: setup
+	OMP_NUM_THREADS=1 $(RUN) tests/mutation/run.py --out docs/mutations.md
+
 format: setup
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
