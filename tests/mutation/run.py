@@ -117,6 +117,7 @@ def check(mutations) -> list[tuple]:
         nodes = dict.fromkeys(m.node for m in mutations)
         print(f'{len(mutations)} edits; first their {len(nodes)} tests without any', flush=True)
         for node in nodes:
+            print(node, flush=True)
             if run_test(folder, node, log):
                 sys.exit(f'error: {node} fails without any edit:\n{log.read_text()[-3000:]}')
         for i, mutation in enumerate(mutations, 1):
