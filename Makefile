@@ -22,7 +22,7 @@ help:
 	@echo 'make test-all  all tests, also the slow ones'
 	@echo 'make test-ops  compile mmcv'"'"'s operators, then run the fast tests with them'
 	@echo 'make test-openmmlab  all tests on OpenMMLab'"'"'s last releases, in $(OPENMMLAB_VENV)'
-	@echo 'make mutate    make deliberate faults, one at a time, and see a test fail at each (20 minutes)'
+	@echo 'make mutate    make deliberate faults, one at a time, and see a test fail at each (11 minutes)'
 	@echo 'make setup     only set up the environment in $(VENV)'
 	@echo 'make setup-ops compile mmcv'"'"'s operators into it (needs a C++ compiler, takes 10 minutes on 2 cores)'
 	@echo 'make lint      only check the style'
