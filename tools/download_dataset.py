@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
             args.mirror,
             args.only,
             args.keep_archives,
-            args.largest_ratio or LARGEST_RATIO,
+            LARGEST_RATIO if args.largest_ratio is None else args.largest_ratio,
             begin,
         )
     print(f'{args.name} is in {out}.')

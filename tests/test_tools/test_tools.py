@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import runpy
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -321,20 +320,6 @@ def write_evil(kind, path='evil.pth'):
 
 
 KINDS = ['code', 'class state', 'program', 'pipe']
-
-
-@pytest.fixture
-def no_hanging():
-    """What hangs fails."""
-
-    def late(*_):
-        raise TimeoutError('hangs')
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(120)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def _pretrained(part):

@@ -6,7 +6,6 @@ import collections
 import functools
 import os
 import random
-import signal
 import socket
 import stat
 import tracemalloc
@@ -26,25 +25,14 @@ from mmdet_vanilla.utils.checkpoint import read_checkpoint, trust_checkpoints
 FILES = hostile_files()
 
 
+pytestmark = pytest.mark.usefixtures('no_hanging')
+
+
 @pytest.fixture(params=[True, False], ids=['torch knows names', 'older torch'], autouse=True)
 def _both_readers(request, monkeypatch):
     if request.param and not checkpoint._NAMES_CAN_BE_GIVEN:
         pytest.skip('this torch cannot be told which class a name stands for')
     monkeypatch.setattr(checkpoint, '_NAMES_CAN_BE_GIVEN', request.param)
-
-
-@pytest.fixture(autouse=True)
-def _no_hanging():
-    """What hangs fails."""
-
-    def late(*_):
-        raise TimeoutError('hangs')
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(120)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def class_state():
